@@ -1,6 +1,6 @@
 """The external programs the project runs: found on PATH, or built once from pinned sources and cached."""
 
 from tools.catalogue import PROGRAMS
-from tools.provision import MissingToolError, locate, provision
+from tools.provisioning import MissingToolError, locate, provision
 
 __all__ = ["PROGRAMS", "MissingToolError", "locate", "provision"]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tools.catalogue import PROGRAMS
-from tools.provision import MissingToolError, Report, locate, provision
+from tools.provisioning import MissingToolError, Report, locate, provision
 
 _QUIET_SECONDS = 10.0  # between two lines about one program where there is no terminal to redraw
 
@@ -54,7 +54,9 @@ def main(
         list[str] | None, typer.Argument(help="Programs to provide; all of them if none is named.")
     ] = None,
     *,
-    paths: Annotated[bool, typer.Option("--paths", help="Print where each program lies, a line each.")] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print where each program lies, a line each.")
+    ] = False,
 ) -> None:
     """Provide the programs the project runs: from PATH, from the cache, or built and installed now."""
     wanted = names or list(PROGRAMS)
@@ -65,8 +67,11 @@ def main(
     try:
         if console.is_terminal:
             columns = (
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"), TimeElapsedColumn()
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[phase]}"),
+                TimeElapsedColumn(),
+            )
             with Progress(*columns, console=console, transient=True) as progress:
                 provision(wanted, _bars(progress))
         else:

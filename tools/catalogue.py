@@ -62,7 +62,7 @@ _KUBERNETES_VERSION_VARIABLES = {
     f"k8s.io/component-base/version.{name}": value
     for name, value in {
         "gitVersion": f"v{_KUBERNETES}",
-        "gitMajor": _KUBERNETES.split(".")[0],
+        "gitMajor": _KUBERNETES.split(".", maxsplit=1)[0],
         "gitMinor": _KUBERNETES.split(".")[1],
         "gitTreeState": "clean",
     }.items()

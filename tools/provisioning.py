@@ -189,6 +189,7 @@ def provision(names: Iterable[str], report: Report = _silent) -> dict[str, Path]
     wanted = list(dict.fromkeys(names))
     with ThreadPoolExecutor(max_workers=max(len(wanted), 1)) as pool:
         running = {
-            name: pool.submit(locate, name, report, min(4 * position, 16)) for position, name in enumerate(wanted)
+            name: pool.submit(locate, name, report, min(4 * position, 16))
+            for position, name in enumerate(wanted)
         }
         return {name: future.result() for name, future in running.items()}

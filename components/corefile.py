@@ -1,0 +1,337 @@
+"""The Corefile of the node's DNS cache as a typed model, and its text.
+
+Only plugins that node-cache 1.26.8 (CoreDNS 1.13.2) has compiled in can appear.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from textwrap import indent
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from components.cache_memory import SMALLEST_CAPACITY, memory_bound_mebibytes
+from components.setting import Setting
+
+MARKER_ZONE = "node-local-dns.invalid"
+"""Zone only the cache answers: a TXT query for it returns the node's name, so the path is provable."""
+
+NO_SOCKET_MATCH_ZONE = f"no-socket-match.{MARKER_ZONE}"
+"""Zone that exists only on nodes whose kernel lacks the socket match; its metric is what an alert sees."""
+
+HEALTH_PORT = 8080
+METRICS_PORT = 9253
+SETUP_METRICS_PORT = 9353
+
+PLUGINS = frozenset(
+    (
+        "bind bufsize cache debug dns64 errors forward health hosts import loadbalance log loop pprof prometheus "
+        "reload rewrite template timeouts trace whoami"
+    ).split()
+)
+"""What node-cache 1.26.8 compiles in (its cmd/node-cache/main.go), and the `import` of the Corefile syntax."""
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+
+Ttl = Annotated[int, Field(ge=1, le=3600)]
+Capacity = Annotated[int, Field(ge=SMALLEST_CAPACITY, le=1_000_000)]
+
+
+def zone_name(value: str) -> str:
+    """Return a DNS zone in its canonical spelling: lower case, no dot at the end. Raises `ValueError`."""
+    name = value.strip().lower().rstrip(".")
+    if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError(
+            f"{value!r} is not a DNS zone; the cache would refuse its whole configuration. "
+            "Write it like corp.example.com."
+        )
+    return name
+
+
+class Prefetch(Setting):
+    """Refreshing popular names before they expire, so that nobody waits for them."""
+
+    amount: Annotated[int, Field(ge=1)] = 5
+    """Queries within `duration_seconds` that make a name popular."""
+
+    duration_seconds: Annotated[int, Field(ge=1)] = 60
+    """Seconds over which they are counted."""
+
+    percentage: Annotated[int, Field(ge=1, le=90)] = 10
+    """Remaining share of the TTL, in percent, below which the name is refreshed."""
+
+
+class CacheSettings(Setting):
+    """One zone's cache."""
+
+    success_capacity: Capacity = 9984
+    """Answers kept (entries; about 3 kB each). CoreDNS cannot go below 1024. Default: official manifest."""
+
+    success_ttl: Ttl = 30
+    """Seconds an answer is kept at most. Default: official manifest."""
+
+    denial_capacity: Capacity = 9984
+    """Denials (NXDOMAIN, NODATA) kept (entries)."""
+
+    denial_ttl: Ttl = 5
+    """Seconds a denial is kept at most. Longer breaks what polls DNS for a new name (kubernetes#74092)."""
+
+    prefetch: Prefetch | None = None
+    """Refresh popular names before they expire; absent: off."""
+
+    serve_stale_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Seconds past its TTL for which an answer may be served while the upstream is down; 0: never.
+
+    Denials and failures are then not cached in this zone: CoreDNS 1.13.2 looks stale denials up before
+    good answers and would serve them instead.
+    """
+
+    def lines(self) -> Iterator[str]:
+        """Yield the `cache` block."""
+        yield f"cache {max(self.success_ttl, self.denial_ttl)} {{"
+        # CoreDNS holds everything for at least MINTTL, 5 s by default, even past a smaller maximum.
+        yield f"    success {self.success_capacity} {self.success_ttl} {min(5, self.success_ttl)}"
+        if self.serve_stale_seconds:
+            yield "    disable denial"
+            yield "    servfail 0s"
+            yield f"    serve_stale {self.serve_stale_seconds}s verify"
+        else:
+            yield f"    denial {self.denial_capacity} {self.denial_ttl} {min(5, self.denial_ttl)}"
+        if self.prefetch:
+            each = self.prefetch
+            yield f"    prefetch {each.amount} {each.duration_seconds}s {each.percentage}%"
+        yield "}"
+
+
+class StubDomain(Setting):
+    """A domain that servers of your own answer, such as an on-premises Active Directory."""
+
+    servers: Annotated[tuple[str, ...], Field(min_length=1, max_length=15)]
+    """IP addresses (with `:port` if it is not 53) of the servers; CoreDNS takes at most 15."""
+
+    force_tcp: bool = False
+    """Ask them over TCP only."""
+
+    cache: CacheSettings = CacheSettings()
+    """The domain's own cache."""
+
+    @field_validator("servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            _server_address(server)
+        return servers
+
+
+def _server_address(server: str) -> str:
+    host, _, port = server.partition(":")
+    try:
+        address = ipaddress.IPv4Address(host)
+        if port and not 0 < int(port) < 65_536:
+            raise ValueError  # noqa: TRY301  # one message for every way it can be wrong
+    except ValueError:
+        raise ValueError(
+            f"{server!r} is not an IPv4 address with an optional port; a name cannot be resolved before DNS "
+            "works. Write it like 10.0.0.2 or 10.0.0.2:5353."
+        ) from None
+    return str(address)
+
+
+class Rewrite(Setting):
+    """A name answered as if another had been asked for."""
+
+    source: str
+    """The name that is asked."""
+
+    target: str
+    """The name that is looked up; the answer carries `source` again."""
+
+    @field_validator("source", "target")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return zone_name(value)
+
+
+class CorefileSettings(Setting):
+    """What the node's cache answers, from where, and for how long."""
+
+    cluster_domain: str = "cluster.local"
+    """The cluster's DNS domain; EKS has only cluster.local."""
+
+    cluster: CacheSettings = CacheSettings()
+    """Cache of the cluster's own names."""
+
+    reverse: CacheSettings = CacheSettings(success_capacity=1024, denial_capacity=1024)
+    """Cache of each reverse zone (in-addr.arpa, ip6.arpa)."""
+
+    external: CacheSettings = CacheSettings()
+    """Cache of every other name."""
+
+    upstream_servers: Annotated[tuple[str, ...], Field(max_length=15)] = ()
+    """Resolvers for every other name; empty: those of the node's /etc/resolv.conf (the VPC resolver)."""
+
+    cluster_force_tcp: bool = True
+    """Ask CoreDNS over TCP, which needs no conntrack entry that can outlive it. Default: official manifest."""
+
+    max_concurrent: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Queries a zone may have waiting for its upstream; more are refused rather than filling the memory."""
+
+    stub_domains: dict[str, StubDomain] = {}
+    """Domains answered by servers of your own."""
+
+    rewrites: tuple[Rewrite, ...] = ()
+    """Names answered as if others had been asked for, in the zone `.` and the cluster's."""
+
+    log: bool = False
+    """Log every query: for minutes of debugging, not for good."""
+
+    extra_plugins: tuple[str, ...] = ()
+    """Further one-line plugin directives for the zone `.`, e.g. `bufsize 1232`; only compiled-in plugins."""
+
+    @field_validator("cluster_domain")
+    @classmethod
+    def _cluster_domain(cls, value: str) -> str:
+        return zone_name(value)
+
+    @field_validator("upstream_servers")
+    @classmethod
+    def _upstreams(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            _server_address(server)
+        return servers
+
+    @field_validator("extra_plugins")
+    @classmethod
+    def _plugins(cls, directives: tuple[str, ...]) -> tuple[str, ...]:
+        for directive in directives:
+            words = directive.split()
+            name = words[0] if words else ""
+            if name not in PLUGINS:
+                raise ValueError(
+                    f"plugin {name!r} is not compiled into node-cache, which would not start with it. "
+                    f"Use one of: {', '.join(sorted(PLUGINS))}."
+                )
+            if name in {"bind", "cache", "errors", "forward", "health", "import", "loop", "prometheus", "log"}:
+                raise ValueError(
+                    f"plugin {name!r} is already set for this zone from the other settings; twice, the later "
+                    "would win or node-cache would not start. Use the setting of that name."
+                )
+            if any(mark in directive for mark in "{}\n"):
+                raise ValueError(
+                    f"{directive!r} is more than one line; a stray brace would change every zone. "
+                    "Only one-line directives can be added."
+                )
+        return directives
+
+    @model_validator(mode="after")
+    def _zones(self) -> Self:
+        taken = {
+            self.cluster_domain: "the cluster's own domain",
+            "in-addr.arpa": "the cache's reverse zone",
+            "ip6.arpa": "the cache's reverse zone",
+            MARKER_ZONE: "the zone that proves the path through the cache",
+            NO_SOCKET_MATCH_ZONE: "the zone that shows the kernel's lack of the socket match",
+        }
+        for written in self.stub_domains:
+            zone = zone_name(written)
+            if zone in taken:
+                raise ValueError(
+                    f"the stub domain {written!r} is {taken[zone]}; a zone can be given once, and node-cache would "
+                    "not start. Remove it from stubDomains."
+                )
+            if self.cluster_domain.endswith(f".{zone}") or zone.endswith(f".{self.cluster_domain}"):
+                raise ValueError(
+                    f"the stub domain {written!r} covers names of the cluster domain {self.cluster_domain}; pods "
+                    "would lose Services. Choose a domain outside it."
+                )
+            taken[zone] = "a stub domain already"
+        return self
+
+    def caches(self) -> Iterator[CacheSettings]:
+        """Yield the cache of every zone."""
+        yield from (self.cluster, self.reverse, self.reverse, self.external)
+        yield from (stub.cache for stub in self.stub_domains.values())
+
+    def memory_bound_mebibytes(self) -> int:
+        """Return the memory, in MiB, that this configuration cannot exceed."""
+        caches = list(self.caches())
+        capacities = [
+            size
+            for cache in caches
+            for size in (cache.success_capacity, 0 if cache.serve_stale_seconds else cache.denial_capacity)
+        ]
+        return memory_bound_mebibytes(capacities, len(caches) * self.max_concurrent)
+
+
+def refuse_loops(settings: CorefileSettings, own_addresses: tuple[str, ...], upstream_ip: str) -> None:
+    """Raise `ValueError` when any upstream is the cache itself."""
+    asked = {"kube-dns-upstream": (upstream_ip,), "upstreamServers": settings.upstream_servers}
+    asked |= {f"stubDomains.{zone}": stub.servers for zone, stub in settings.stub_domains.items()}
+    for key, servers in asked.items():
+        for server in servers:
+            if _server_address(server) in own_addresses:
+                raise ValueError(
+                    f"{key}: {server} is the address of the cache itself; it would ask itself until it stops. "
+                    "Name the server that knows the answer."
+                )
+
+
+def _block(zone: str, lines: list[str]) -> str:
+    inside = indent("\n".join(lines), "    ")
+    return f"{zone}:53 {{\n{inside}\n}}\n"
+
+
+def render(
+    settings: CorefileSettings, *, local_address: str, cluster_dns_ip: str, upstream_ip: str, import_glob: str = ""
+) -> str:
+    """Return the Corefile: the node's cache on its two addresses, asking CoreDNS at `upstream_ip`.
+
+    `import_glob` names files to include that may not exist. Raises `ValueError` for an upstream that is the
+    cache itself.
+    """
+    refuse_loops(settings, (local_address, cluster_dns_ip), upstream_ip)
+    bind = f"bind {local_address} {cluster_dns_ip}"
+    metrics = f"prometheus :{METRICS_PORT}"
+
+    def forwarding(
+        zone: str, cache: CacheSettings, servers: str, *, force_tcp: bool, first: bool = False, more: bool = False
+    ) -> str:
+        lines = ["errors"]
+        if settings.log:
+            lines.append("log")
+        if first or more:
+            lines += [f"rewrite name exact {each.source} {each.target} answer auto" for each in settings.rewrites]
+        if more:
+            lines += settings.extra_plugins
+        lines += [*cache.lines(), "loop", bind]
+        lines += [f"forward . {servers} {{"]
+        lines += ["    force_tcp"] if force_tcp else []
+        lines += [f"    max_concurrent {settings.max_concurrent}", "}", metrics]
+        if first:
+            lines.append(f"health {local_address}:{HEALTH_PORT}")
+        return _block(zone, lines)
+
+    tcp = settings.cluster_force_tcp
+    blocks = [forwarding(settings.cluster_domain, settings.cluster, upstream_ip, force_tcp=tcp, first=True)]
+    blocks += [
+        forwarding(zone, settings.reverse, upstream_ip, force_tcp=tcp) for zone in ("in-addr.arpa", "ip6.arpa")
+    ]
+    blocks += [
+        forwarding(zone_name(zone), stub.cache, " ".join(stub.servers), force_tcp=stub.force_tcp)
+        for zone, stub in sorted(settings.stub_domains.items())
+    ]
+    servers = " ".join(settings.upstream_servers) or "/etc/resolv.conf"
+    blocks.append(forwarding(".", settings.external, servers, force_tcp=False, more=True))
+    marker = [
+        "errors",
+        bind,
+        metrics,
+        f"template IN TXT {MARKER_ZONE} {{",
+        '    answer "{{ .Name }} 0 IN TXT \\"{$NODE_NAME}\\""',
+        "}",
+    ]
+    blocks.append(_block(MARKER_ZONE, marker))
+    if import_glob:
+        blocks.append(f"import {import_glob}\n")
+    return "".join(blocks)

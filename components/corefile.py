@@ -25,10 +25,29 @@ METRICS_PORT = 9253
 SETUP_METRICS_PORT = 9353
 
 PLUGINS = frozenset(
-    (
-        "bind bufsize cache debug dns64 errors forward health hosts import loadbalance log loop pprof prometheus "
-        "reload rewrite template timeouts trace whoami"
-    ).split()
+    [
+        "bind",
+        "bufsize",
+        "cache",
+        "debug",
+        "dns64",
+        "errors",
+        "forward",
+        "health",
+        "hosts",
+        "import",
+        "loadbalance",
+        "log",
+        "loop",
+        "pprof",
+        "prometheus",
+        "reload",
+        "rewrite",
+        "template",
+        "timeouts",
+        "trace",
+        "whoami",
+    ]
 )
 """What node-cache 1.26.8 compiles in (its cmd/node-cache/main.go), and the `import` of the Corefile syntax."""
 
@@ -41,7 +60,7 @@ Capacity = Annotated[int, Field(ge=SMALLEST_CAPACITY, le=1_000_000)]
 def zone_name(value: str) -> str:
     """Return a DNS zone in its canonical spelling: lower case, no dot at the end. Raises `ValueError`."""
     name = value.strip().lower().rstrip(".")
-    if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if len(name) not in range(1, 254) or not all(_LABEL.fullmatch(label) for label in name.split(".")):  # RFC 1035
         raise ValueError(
             f"{value!r} is not a DNS zone; the cache would refuse its whole configuration. "
             "Write it like corp.example.com."
@@ -128,7 +147,7 @@ def _server_address(server: str) -> str:
     host, _, port = server.partition(":")
     try:
         address = ipaddress.IPv4Address(host)
-        if port and not 0 < int(port) < 65_536:
+        if port and int(port) not in range(1, 2**16):
             raise ValueError  # noqa: TRY301  # one message for every way it can be wrong
     except ValueError:
         raise ValueError(
@@ -314,9 +333,7 @@ def render(
 
     tcp = settings.cluster_force_tcp
     blocks = [forwarding(settings.cluster_domain, settings.cluster, upstream_ip, force_tcp=tcp, first=True)]
-    blocks += [
-        forwarding(zone, settings.reverse, upstream_ip, force_tcp=tcp) for zone in ("in-addr.arpa", "ip6.arpa")
-    ]
+    blocks += [forwarding(zone, settings.reverse, upstream_ip, force_tcp=tcp) for zone in ("in-addr.arpa", "ip6.arpa")]
     blocks += [
         forwarding(zone_name(zone), stub.cache, " ".join(stub.servers), force_tcp=stub.force_tcp)
         for zone, stub in sorted(settings.stub_domains.items())

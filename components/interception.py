@@ -23,7 +23,7 @@ NODE_CACHE = "/node-cache"
 
 
 def socket_table_address(address: str) -> str:
-    """Return `address`:53 as /proc/net/udp writes it: hexadecimal, in the byte order of EKS' processors."""
+    """Return port 53 of `address` as /proc/net/udp writes it: hexadecimal, in the byte order of EKS' processors."""
     return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, 'little'):08X}:0035"
 
 
@@ -58,7 +58,8 @@ def rules_script(local_address: str, cluster_dns_ip: str) -> str:
         f'  "$1" {name} {chain} "{rule}"' for name, chain, rule in rules(local_address, cluster_dns_ip, "$match")
     )
     counts = {
-        name: sum(each[0] == name for each in rules(local_address, cluster_dns_ip, "")) for name in ("raw", "filter", "nat")
+        name: sum(each[0] == name for each in rules(local_address, cluster_dns_ip, ""))
+        for name in ("raw", "filter", "nat")
     }
     return f"""\
 set -u

@@ -1,0 +1,65 @@
+"""An application in a cluster that another stack made: all it knows of the cluster are that stack's outputs."""
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.outputs import StackOutputs
+
+cluster_stack = pulumi.Config().get("clusterStack") or f"organization/eks-node-local-dns/{pulumi.get_stack()}"
+cluster = StackOutputs.read(pulumi.StackReference(cluster_stack))
+kubernetes = k8s.Provider("cluster", kubeconfig=cluster.kubeconfig, cluster_identifier=cluster_stack)
+
+namespace = k8s.core.v1.Namespace(
+    "dns-check",
+    metadata={"name": "dns-check", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    opts=pulumi.ResourceOptions(provider=kubernetes),
+)
+job = k8s.batch.v1.CronJob(
+    "dns-check",
+    metadata={"name": "dns-check", "namespace": namespace.metadata.name},
+    spec={
+        "schedule": "*/5 * * * *",
+        "concurrency_policy": "Forbid",
+        "job_template": {
+            "spec": {
+                "backoff_limit": 0,
+                "active_deadline_seconds": 60,
+                "template": {
+                    "spec": {
+                        "restart_policy": "Never",
+                        "automount_service_account_token": False,
+                        "security_context": {
+                            "run_as_non_root": True,
+                            "run_as_user": 65534,
+                            "seccomp_profile": {"type": "RuntimeDefault"},
+                        },
+                        "containers": [
+                            {
+                                "name": "resolve",
+                                "image": "registry.k8s.io/e2e-test-images/agnhost:2.53",
+                                "command": ["/bin/sh", "-ec"],
+                                "args": [
+                                    pulumi.Output.concat(
+                                        "nslookup kubernetes.default.svc.cluster.local ",
+                                        cluster.cluster_dns_ip,
+                                        " && nslookup aws.amazon.com ",
+                                        cluster.cluster_dns_ip,
+                                    )
+                                ],
+                                "security_context": {
+                                    "allow_privilege_escalation": False,
+                                    "read_only_root_filesystem": True,
+                                    "capabilities": {"drop": ["ALL"]},
+                                },
+                            }
+                        ],
+                    }
+                },
+            }
+        },
+    },
+    opts=pulumi.ResourceOptions(provider=kubernetes),
+)
+pulumi.export("clusterName", cluster.cluster_name)
+pulumi.export("clusterDnsIp", cluster.cluster_dns_ip)
+pulumi.export("cronJob", job.metadata.apply(lambda meta: f"{meta.namespace}/{meta.name}"))

@@ -25,10 +25,10 @@ METRICS_PORT = 9253
 SETUP_METRICS_PORT = 9353
 
 PLUGINS = frozenset(
-    (
+    (  # noqa: SIM905  # a list of names to read
         "bind bufsize cache debug dns64 errors forward health hosts import loadbalance log loop pprof prometheus "
         "reload rewrite template timeouts trace whoami"
-    ).split()  # noqa: SIM905  # a list of names to read
+    ).split()
 )
 """What node-cache 1.26.8 compiles in (its cmd/node-cache/main.go), and the `import` of the Corefile syntax."""
 

@@ -1,0 +1,218 @@
+"""Running the project's own programs on the real engine, in this process, against a local cloud."""
+
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation
+from pulumi.automation import EngineEvent, OpType
+
+from tools import locate
+
+ROOT = Path(__file__).parents[1]
+Watcher = Callable[[EngineEvent], None]
+
+CHANGES = frozenset({"create", "update", "delete", "replace", "create-replacement", "delete-replaced", "import"})
+"""Operations that change something; `same`, `read` and `refresh` do not."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on one resource, in the order in which the engine began (or ended) it."""
+
+    operation: str
+    type: str
+    name: str
+    ended: bool
+    urn: str
+
+
+@dataclass
+class Run:
+    """What the engine did in one command."""
+
+    steps: list[Step] = field(default_factory=list)
+    """Every operation as it began and as it ended."""
+
+    diagnostics: list[str] = field(default_factory=list)
+    """Warnings and errors."""
+
+    resources: int = 0
+    """Resources that the program registered."""
+
+    def changes(self) -> list[Step]:
+        """Return what was changed (or, of a preview, would be), leaving out what stays as it is."""
+        return [each for each in self.steps if not each.ended and each.operation in CHANGES]
+
+    def order(self, operation: str) -> dict[str, tuple[int, int]]:
+        """Return for each URN when an operation on it began and ended, as positions in the run."""
+        found: dict[str, tuple[int, int]] = {}
+        for position, step in enumerate(self.steps):
+            if step.operation == operation:
+                begun = found.get(step.urn, (position, position))[0]
+                found[step.urn] = (begun, position)
+        return found
+
+
+def _from_urn(urn: str) -> tuple[str, str]:
+    parts = urn.split("::")
+    return parts[2].rsplit("$", maxsplit=1)[-1], parts[-1]
+
+
+@dataclass
+class Stack:
+    """A stack of a Pulumi project in this repository, on the state backend of a local cloud.
+
+    The stack file is the project's own; the engine gets a copy, because it writes its encryption salt into it.
+    """
+
+    environment: Mapping[str, str]
+    """What `.local/env` holds: backend, endpoint, credentials, PATH."""
+
+    directory: Path
+    """Where the copies are kept: beside the state they belong to."""
+
+    name: str = "dev"
+    """Name of the stack."""
+
+    project: Path = ROOT
+    """The project's folder: the one with Pulumi.yaml and __main__.py."""
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Configuration on top of the stack file's, whole keys with their namespace."""
+
+    def preview(self, watch: Watcher | None = None) -> Run:
+        """Plan, and change nothing."""
+        return self._run("preview", watch)
+
+    def up(self, watch: Watcher | None = None) -> Run:
+        """Make the stack what the program says, finishing what a killed run left half done."""
+        return self._run("up", watch)
+
+    def refresh(self, watch: Watcher | None = None) -> Run:
+        """Read every resource again; what comes back as changed has drifted."""
+        return self._run("refresh", watch)
+
+    def destroy(self, watch: Watcher | None = None) -> Run:
+        """Delete everything the stack has, and the stack."""
+        run = self._run("destroy", watch)
+        self._automation().workspace.remove_stack(self.name)
+        return run
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the stack's outputs."""
+        return {key: each.value for key, each in self._automation().outputs().items()}
+
+    def exists(self) -> bool:
+        """Say whether the backend knows the stack."""
+        return any(each.name == self.name for each in self._workspace().list_stacks())
+
+    def unlock(self) -> None:
+        """Remove the lock that a killed run has left; the caller knows that no run is under way."""
+        self._automation().cancel()
+
+    def unprotect(self) -> None:
+        """Take the protection off every resource, so that the stack can be destroyed."""
+        stack = self._automation()
+        state = stack.export_stack()
+        for resource in (state.deployment or {}).get("resources", []):
+            resource.pop("protect", None)
+        stack.import_stack(state)
+
+    def _workspace(self) -> automation.LocalWorkspace:
+        linked = self.directory / "engine" / "bin" / "pulumi"  # the SDK wants a folder with bin/pulumi in it
+        if not linked.exists():
+            linked.parent.mkdir(parents=True, exist_ok=True)
+            linked.unlink(missing_ok=True)
+            linked.symlink_to(locate("pulumi"))
+        command = automation.PulumiCommand(str(linked.parents[1]))
+        return automation.LocalWorkspace(
+            work_dir=str(self._copy()),
+            program=self._program,
+            env_vars=dict(self.environment),
+            pulumi_command=command,
+        )
+
+    def _automation(self) -> automation.Stack:
+        return automation.Stack.create_or_select(self.name, self._workspace())
+
+    def _copy(self) -> Path:
+        copy = self.directory / self.project.name / self.name
+        copy.mkdir(parents=True, exist_ok=True)
+        definition = yaml.safe_load((self.project / "Pulumi.yaml").read_text())
+        source = self.project / definition.pop("stackConfigDir", ".") / f"Pulumi.{self.name}.yaml"
+        # The copy runs in process, not in the project's virtual environment.
+        definition["runtime"] = "python"
+        (copy / "Pulumi.yaml").write_text(yaml.safe_dump(definition))
+        target = copy / f"Pulumi.{self.name}.yaml"
+        before = yaml.safe_load(target.read_text()) if target.exists() else {}
+        now = (yaml.safe_load(source.read_text()) if source.exists() else None) or {}
+        if "encryptionsalt" in before:
+            now["encryptionsalt"] = before["encryptionsalt"]
+        now["config"] = {**(now.get("config") or {}), **self.overrides}
+        target.write_text(yaml.safe_dump(now))
+        return copy
+
+    def _program(self) -> None:
+        with _importable(ROOT):
+            runpy.run_path(str(self.project / "__main__.py"), run_name="__main__")
+
+    def _run(self, command: str, watch: Watcher | None) -> Run:
+        run = Run()
+        stack = self._automation()
+
+        def on_event(event: EngineEvent) -> None:
+            _record(run, event)
+            if watch is not None:
+                watch(event)
+
+        if command == "up":
+            self._finish_what_was_begun(stack)
+        getattr(stack, command)(on_event=on_event, on_output=lambda _line: None)
+        return run
+
+    def _finish_what_was_begun(self, stack: automation.Stack) -> None:
+        """Forget operations that a killed run never recorded the end of.
+
+        Their resources may exist without being in the state. A refresh asks AWS about every resource that is
+        in it and drops the unfinished creations; those that have a name of their own are then found by it.
+        """
+        state = stack.export_stack()
+        if (state.deployment or {}).get("pending_operations"):
+            stack.refresh(clear_pending_creates=True, on_output=lambda _line: None)
+
+
+def _record(run: Run, event: EngineEvent) -> None:
+    if event.resource_pre_event:
+        meta, ended = event.resource_pre_event.metadata, False
+        run.resources += 1
+    elif event.res_outputs_event:
+        meta, ended = event.res_outputs_event.metadata, True
+    elif event.diagnostic_event and event.diagnostic_event.severity in {"warning", "error"}:
+        run.diagnostics.append(event.diagnostic_event.message)
+        return
+    else:
+        return
+    operation = meta.op.value if isinstance(meta.op, OpType) else str(meta.op)
+    kind, name = _from_urn(meta.urn)
+    run.steps.append(Step(operation, kind, name, ended, meta.urn))
+
+
+@contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    """Let a program import the project's rooms, as it can when its own project runs it."""
+    text = os.fspath(root)
+    added = text not in sys.path
+    if added:
+        sys.path.insert(0, text)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(text)

@@ -1,7 +1,6 @@
 """A cluster whose nodes answer DNS themselves, also for pods behind security groups."""
 
 import pulumi
-import pulumi_aws as aws
 
 from components.eks_cluster import EksCluster, EksClusterArgs
 from components.network import Network, NetworkArgs
@@ -12,7 +11,7 @@ from stacks.settings import current_settings
 settings = current_settings()
 for warning in settings.warnings():
     pulumi.log.warn(warning)
-region = aws.config.require("region")
+region = pulumi.Config("aws").require("region")
 cluster_name = settings.cluster.name or f"{pulumi.get_project()}-{pulumi.get_stack()}"
 versions = settings.pinned_versions()
 

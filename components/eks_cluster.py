@@ -43,7 +43,7 @@ class ClusterSettings(Setting):
     """Days the control-plane logs are kept (CloudWatch takes only certain numbers)."""
 
     deletion_protection: bool = False
-    """Refuse to delete the cluster, in Pulumi and in EKS, until this is turned off."""
+    """Make Pulumi refuse to delete the cluster and the key of its secrets until this is turned off."""
 
     @field_validator("public_access_cidrs")
     @classmethod
@@ -201,7 +201,6 @@ class EksCluster(pulumi.ComponentResource):
             public_access_cidrs=[str(each) for each in args.settings.public_access_cidrs] or None,
             enabled_cluster_log_types=list(args.settings.log_types),
             encryption_config_key_arn=key.arn,
-            deletion_protection=args.settings.deletion_protection,
             # Managed node groups use the security group EKS makes; the component's own two would stay unused.
             skip_default_node_group=True,
             skip_default_security_groups=True,

@@ -52,12 +52,11 @@ class FaithfulEc2:
             return
         used = any(group_id in {group.id for group in interface.group_set} for interface in _interfaces(ec2))
         named = any(
-            source.get("GroupId") == group_id
+            rule.source_group.get("GroupId") == group_id
             for groups in list(ec2.groups.values())
             for other in list(groups.values())
             if other.id != group_id
             for rule in [*other.ingress_rules, *other.egress_rules]
-            for source in rule.source_groups
         )
         if used or named:
             raise DependencyViolationError(f"resource {group_id} has a dependent object")
@@ -148,8 +147,7 @@ class MotoNeighbours:
 
     def vpc_cidrs(self, region: str, vpc_id: str) -> list[str]:
         """Return the IPv4 CIDRs of a VPC."""
-        associations = _ec2(region).vpcs[vpc_id].cidr_block_association_set.values()
-        return [association["cidr_block"] for association in associations]
+        return [association["cidr_block"] for association in _ec2(region).vpcs[vpc_id].cidr_block_association_set]
 
     def zones_of(self, region: str, subnet_ids: Iterable[str]) -> list[str]:
         """Return the availability zones of subnets."""

@@ -13,13 +13,14 @@ import psutil
 
 from local_cloud import processes
 from local_cloud.layout import Layout, ServerRecord
+from local_cloud.plugins.shims import write_shims
 from tools import locate
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
 
-REGION = "us-east-1"
-"""The region of a shell that names none; every region exists."""
+REGION = "eu-central-1"
+"""The region of a shell that sources the environment: that of the stack files. Every region exists."""
 
 _PASSPHRASE = "local-cloud"  # noqa: S105  it protects a state file that describes nothing real
 _READY_WITHIN = 60.0  # seconds
@@ -108,7 +109,7 @@ def _own(environment: Mapping[str, str]) -> dict[str, str]:
 def _environment(layout: Layout, record: ServerRecord, programs: Mapping[str, Path]) -> dict[str, str]:
     first = [str(Path(sys.executable).parent), *(str(path.parent) for path in programs.values())]
     inherited = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
-    plugins = str(ROOT / "local_cloud" / "plugins" / "bin")
+    plugins = str(write_shims(layout.directory / "plugins"))
     # The stand-ins come last, so that a real provider plugin wins.
     path = [*first, *inherited, plugins]
     inherited_environment = {

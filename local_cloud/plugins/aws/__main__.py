@@ -34,7 +34,8 @@ class UnknownTypeError(NotImplementedError):
         )
 
 
-def _type(token: str) -> ResourceType:
+def _type(qualified: str) -> ResourceType:
+    token = qualified.rsplit("$", maxsplit=1)[-1]  # a child's URN carries its parents' types before its own
     if token not in TYPES:
         raise UnknownTypeError(token)
     return TYPES[token]

@@ -125,6 +125,11 @@ def _interface_description(cluster: str) -> str:
     return f"Amazon EKS {cluster}"
 
 
+def _private_name(region: str, address: str) -> str:
+    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    return f"ip-{address.replace('.', '-')}.{domain}"
+
+
 class MotoNeighbours:
     """What EKS does in EC2, IAM and CloudWatch Logs, done in moto."""
 
@@ -172,7 +177,10 @@ class MotoNeighbours:
         )
         for subnet in self._subnets(region, subnet_ids[:2]):  # two to four, in different zones
             ec2.create_network_interface(
-                subnet, subnet.get_available_subnet_ip(None), group_ids=[group.id], description=_interface_description(cluster)
+                subnet,
+                subnet.get_available_subnet_ip(None),
+                group_ids=[group.id],
+                description=_interface_description(cluster),
             )
         return group.id
 
@@ -215,6 +223,7 @@ class MotoNeighbours:
                 None,
                 [],
                 instance_type=instance_type,
+                is_instance_type_default=False,
                 subnet_id=subnet.id,
                 security_group_ids=[group_id],
                 tags={
@@ -229,7 +238,7 @@ class MotoNeighbours:
             launched.append(
                 NodeInstance(
                     instance_id=instance.id,
-                    private_dns_name=instance.private_dns,
+                    private_dns_name=_private_name(region, instance.private_ip),
                     private_ip=instance.private_ip,
                     zone=subnet.availability_zone,
                     instance_type=instance_type,

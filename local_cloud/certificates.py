@@ -80,10 +80,10 @@ class CertificateAuthority:
         )
 
     def _issue(
-        self, file_name: str, subject: x509.Name, usage: x509.ObjectIdentifier, names: Sequence[x509.GeneralName]
+        self, file_name: str, subject: x509.Name, usages: Sequence[x509.ObjectIdentifier], names: Sequence[x509.GeneralName]
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(subject, key).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        builder = self._builder(subject, key).add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
@@ -92,17 +92,20 @@ class CertificateAuthority:
         return KeyPair(path, _write_key(self._directory / f"{file_name}.key", key))
 
     def server(self, file_name: str, dns_names: Sequence[str], addresses: Sequence[str]) -> KeyPair:
-        """Sign a certificate for a server known by these names and addresses."""
+        """Sign a certificate for a server known by these names and addresses.
+
+        It serves a client too: etcd's HTTP gateway talks to etcd itself with it.
+        """
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file_name)])
-        return self._issue(file_name, subject, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue(file_name, subject, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], names)
 
     def client(self, file_name: str, user: str, groups: Sequence[str] = ()) -> KeyPair:
         """Sign a certificate that Kubernetes (or etcd) reads as this user in these groups."""
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, user)])
-        return self._issue(file_name, subject, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+        return self._issue(file_name, subject, [ExtendedKeyUsageOID.CLIENT_AUTH], [])
 
 
 def signing_key(path: Path) -> Path:

@@ -66,7 +66,7 @@ class FaithfulEc2:
         """Refuse while a NAT gateway of the VPC has a public address."""
         del internet_gateway_id
         for gateway in _live_nat_gateways(ec2):
-            if ec2.get_subnet(gateway.subnet_id).vpc_id == vpc_id and gateway.connectivity_type == "public":
+            if ec2.get_subnet(gateway.subnet_id).vpc_id == vpc_id and gateway.connectivity_type != "private":
                 raise DependencyViolationError(
                     f"Network {vpc_id} has some mapped public address(es). Please unmap those public address(es) "
                     "before detaching the gateway."

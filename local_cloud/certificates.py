@@ -80,7 +80,11 @@ class CertificateAuthority:
         )
 
     def _issue(
-        self, file_name: str, subject: x509.Name, usages: Sequence[x509.ObjectIdentifier], names: Sequence[x509.GeneralName]
+        self,
+        file_name: str,
+        subject: x509.Name,
+        usages: Sequence[x509.ObjectIdentifier],
+        names: Sequence[x509.GeneralName],
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(subject, key).add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -99,7 +103,9 @@ class CertificateAuthority:
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file_name)])
-        return self._issue(file_name, subject, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], names)
+        return self._issue(
+            file_name, subject, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], names
+        )
 
     def client(self, file_name: str, user: str, groups: Sequence[str] = ()) -> KeyPair:
         """Sign a certificate that Kubernetes (or etcd) reads as this user in these groups."""

@@ -46,10 +46,18 @@ def locate_programs(names: tuple[str, ...] = _PROGRAMS) -> dict[str, Path]:
 class LocalCloud:
     """A running local cloud. Usable as a context manager, which stops it."""
 
-    def __init__(self, layout: Layout, record: ServerRecord, programs: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        record: ServerRecord,
+        programs: Mapping[str, Path],
+        server: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        self.server = server
+        """The server's process, if this process started it."""
         self.layout = layout
         self.record = record
-        self.environment = _environment(layout, record, programs)
+        self.environment = environment(layout, programs, record.endpoint, record.access_key, record.secret_key)
         """What a shell, a test or the Pulumi engine needs to find this cloud, PATH included."""
 
     @classmethod
@@ -76,7 +84,7 @@ class LocalCloud:
         report("Starting the local cloud")
         process = _launch(layout, programs, detached=detached)
         record = _wait_until_ready(layout, process)
-        cloud = cls(layout, record, programs)
+        cloud = cls(layout, record, programs, process)
         cloud.write_env()
         return cloud
 
@@ -89,6 +97,8 @@ class LocalCloud:
     def stop(self) -> None:
         """Stop what runs and remove its files; Pulumi's state stays."""
         stop(self.layout)
+        if self.server is not None:
+            self.server.wait()
 
     def __enter__(self) -> "LocalCloud":
         return self
@@ -106,7 +116,17 @@ def _own(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if os.environ.get(name) != value}
 
 
-def _environment(layout: Layout, record: ServerRecord, programs: Mapping[str, Path]) -> dict[str, str]:
+def environment(
+    layout: Layout,
+    programs: Mapping[str, Path],
+    endpoint: str = "http://127.0.0.1:9",
+    access_key: str = "none",
+    secret_key: str = "none",  # noqa: S107  # the name of no key
+) -> dict[str, str]:
+    """Return what a shell, a test or the engine needs; by default that of a cloud that is not there yet.
+
+    A first preview asks nobody, so nobody has to be at the endpoint (port 9 is the discard service).
+    """
     first = [str(Path(sys.executable).parent), *(str(path.parent) for path in programs.values())]
     inherited = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
     plugins = str(write_shims(layout.directory / "plugins"))
@@ -120,9 +140,11 @@ def _environment(layout: Layout, record: ServerRecord, programs: Mapping[str, Pa
         "PATH": os.pathsep.join(entry for i, entry in enumerate(path) if entry not in path[:i]),
         "PULUMI_BACKEND_URL": layout.state.as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": _PASSPHRASE,
-        "AWS_ENDPOINT_URL": record.endpoint,
-        "AWS_ACCESS_KEY_ID": record.access_key,
-        "AWS_SECRET_ACCESS_KEY": record.secret_key,
+        "PULUMI_HOME": str(layout.directory / "pulumi"),  # nobody's selected stacks and plugins are touched
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,  # the only one AWS CLI v1 and boto3 read
         "AWS_CONFIG_FILE": os.devnull,  # nobody's own profile must leak into, or out of, a local cloud

@@ -63,9 +63,7 @@ class _Aws:
         answer = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
         now = datetime.datetime.now(datetime.UTC)
         try:
-            identity = identify(
-                token, cluster=name, endpoint=self.endpoint, secret_of=aws.secret_of, now=now
-            )
+            identity = identify(token, cluster=name, endpoint=self.endpoint, secret_of=aws.secret_of, now=now)
             caller = aws.caller_of(identity.access_key)
             cluster = self.eks.clusters(region).get(name) if self.eks else None
             user = access.review(cluster, caller) if cluster else None

@@ -1,7 +1,6 @@
 """Bearer tokens as `aws eks get-token` makes them: a presigned STS GetCallerIdentity, judged without leaving here."""
 
 import base64
-import binascii
 import datetime
 import hmac
 from collections.abc import Callable
@@ -80,7 +79,7 @@ def _decode(token: str) -> str:
     encoded = token.removeprefix(TOKEN_PREFIX)
     try:
         return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RefusedTokenError("the token is not base64url text") from error
 
 

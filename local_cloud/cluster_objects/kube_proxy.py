@@ -59,9 +59,7 @@ def kube_proxy(cluster: Cluster, version: str, values: Mapping[str, Any]) -> lis
         "clusters": [{"name": "default", "cluster": {"server": cluster.document.get("endpoint", "")}}],
         "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
         "current-context": "default",
-        "users": [
-            {"name": "default", "user": {"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}}
-        ],
+        "users": [{"name": "default", "user": {"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}}],
     }
     return [
         pods.service_account("kube-proxy"),

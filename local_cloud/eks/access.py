@@ -22,6 +22,7 @@ _ROLES = {
     "AmazonEKSAdminViewPolicy": "eks:admin-view",
 }
 
+_RBAC = "rbac.authorization.k8s.io/v1"
 _STANDARD = "STANDARD"
 _NODE_TYPES = {"EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "HYBRID_LINUX", "HYPERPOD_LINUX", "EC2"}
 
@@ -33,7 +34,7 @@ def _group(policy: str) -> str:
 def apply_access_roles(cluster: Cluster) -> None:
     """Bind the groups by which access policies of cluster scope reach Kubernetes."""
     every_read = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "apiVersion": _RBAC,
         "kind": "ClusterRole",
         "metadata": {"name": "eks:admin-view"},
         "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}],
@@ -41,13 +42,24 @@ def apply_access_roles(cluster: Cluster) -> None:
     bindings = [_binding(policy, None) for policy in _ROLES]
     for manifest in [every_read, *bindings]:
         cluster.kubernetes.apply(manifest, manager="eks", force=True)
+    _aggregate_roles(cluster)
+
+
+def _aggregate_roles(cluster: Cluster) -> None:
+    """Fill view, edit and admin, which the controller manager, that is not there, would fill from their parts."""
+    rules: list[Document] = []
+    for role in ("view", "edit", "admin"):  # each one contains the one before
+        part = cluster.kubernetes.get(_RBAC, "ClusterRole", f"system:aggregate-to-{role}")
+        rules = [*rules, *(part or {}).get("rules", [])]
+        manifest = {"apiVersion": _RBAC, "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}
+        cluster.kubernetes.apply(manifest, manager="clusterrole-aggregation-controller", force=True)
 
 
 def _binding(policy: str, namespace: str | None) -> Document:
     group = _group(policy) if namespace is None else f"{_group(policy)}:{namespace}"
     metadata = {"name": _group(policy)} | ({"namespace": namespace} if namespace else {})
     return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "apiVersion": _RBAC,
         "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
         "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _ROLES[policy]},
@@ -182,7 +194,9 @@ def list_access_entries(eks: Eks, call: Call) -> Document:
     with eks.lock:
         cluster = _cluster_with_entries(eks, call)
         policy = call.request.get("associatedPolicyArn")
-        principals = [arn for arn, entry in cluster.access_entries.items() if policy is None or policy in entry.policies]
+        principals = [
+            arn for arn, entry in cluster.access_entries.items() if policy is None or policy in entry.policies
+        ]
         return page(principals, call.request, "accessEntries")
 
 

@@ -40,7 +40,9 @@ def _shown(cluster: Cluster, add_on: Document) -> Document:
 def _find(cluster: Cluster, name: str) -> Document:
     found = cluster.add_ons.get(name)
     if found is None:
-        raise NotFoundError(f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name)
+        raise NotFoundError(
+            f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name
+        )
     return found
 
 

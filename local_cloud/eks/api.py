@@ -119,9 +119,7 @@ def credential_scope(environ: Mapping[str, Any]) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _parse(
-    model: OperationModel, path: Mapping[str, str], raw_query: str, body: Mapping[str, Any]
-) -> dict[str, Any]:
+def _parse(model: OperationModel, path: Mapping[str, str], raw_query: str, body: Mapping[str, Any]) -> dict[str, Any]:
     shape = model.input_shape
     if not isinstance(shape, StructureShape):
         return {}

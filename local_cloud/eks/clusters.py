@@ -329,9 +329,7 @@ def update_cluster_config(eks: Eks, call: Call) -> Document:
                 clusterName=cluster.name,
             )
         if all(document.get(key) == value for key, value in change.items()):
-            raise InvalidParameterError(
-                "Cluster is already at the desired configuration", clusterName=cluster.name
-            )
+            raise InvalidParameterError("Cluster is already at the desired configuration", clusterName=cluster.name)
         return _finish(eks, cluster, cluster.record_update(kind, params), change)
 
 

@@ -67,9 +67,7 @@ def list_pod_identity_associations(eks: Eks, call: Call) -> Document:
             "associations": [
                 {key: association[key] for key in shown}
                 for association in cluster.pod_identities.values()
-                if all(
-                    call.request.get(key) in {None, association[key]} for key in ("namespace", "serviceAccount")
-                )
+                if all(call.request.get(key) in {None, association[key]} for key in ("namespace", "serviceAccount"))
             ]
         }
 

@@ -63,5 +63,24 @@ def env(directory: _Directory = _DEFAULT) -> None:
     print(path.read_text(), end="")
 
 
+@app.command()
+def demo(
+    stack: Annotated[str, typer.Argument(help="dev, stg or prod: a stack file in stacks/.")] = "dev",
+    directory: _Directory = _DEFAULT,
+) -> None:
+    """Bring a stack and its consumer up on the real engine, and leave them running."""
+    from local_cloud.demo import bring_up  # noqa: PLC0415  the engine's SDK takes a second that others need not wait
+
+    raise typer.Exit(bring_up(stack, directory))
+
+
+@app.command()
+def demo_down(directory: _Directory = _DEFAULT) -> None:
+    """Destroy what `demo` made, stop what it started and remove its files."""
+    from local_cloud.demo import take_down  # noqa: PLC0415  same
+
+    raise typer.Exit(take_down(directory))
+
+
 if __name__ == "__main__":
     app()

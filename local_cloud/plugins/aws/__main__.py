@@ -122,9 +122,7 @@ class AwsProvider(api.Provider):
         state = {**known, **found, _INPUTS: asked}
         drifted = {key: found.get(key, value) if key != "tags" else found.get("tagsAll", value)
                    for key, value in asked.items() if not isinstance(value, dict) or key == "tags"}  # fmt: skip
-        return api.ReadResponse(
-            request.resource_id, property_values(state), property_values({**asked, **drifted})
-        )
+        return api.ReadResponse(request.resource_id, property_values(state), property_values({**asked, **drifted}))
 
     async def update(self, request: api.UpdateRequest) -> api.UpdateResponse:
         """Change in place what AWS lets be changed."""
@@ -132,9 +130,7 @@ class AwsProvider(api.Provider):
         if request.preview:
             return api.UpdateResponse({**request.olds, **request.news})
         old = _as_asked(state)
-        changes = {
-            kind.updates[key]: None for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
-        }
+        changes = {kind.updates[key]: None for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)}
         for change in changes:  # one call serves several properties
             await asyncio.to_thread(change, self.client, request.resource_id, {**state, **old}, new)
         return api.UpdateResponse(property_values(await self._state(kind, request.resource_id, new, new)))

@@ -3,6 +3,8 @@
 import base64
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local_cloud.plugins.aws.resource_type import (
     Clients,
     Properties,
@@ -14,7 +16,6 @@ from local_cloud.plugins.aws.resource_type import (
     pascal,
     wait_until,
 )
-from botocore.exceptions import ClientError
 
 
 def _tagging(kind: str, properties: Properties) -> dict[str, Any]:
@@ -302,9 +303,7 @@ TYPES: dict[str, ResourceType] = {
             VpcId=new["vpcId"], **_tagging("route-table", new)
         )["RouteTable"]["RouteTableId"],
         read=_read_table,
-        delete=lambda clients, identity, _old, _seconds: _delete(
-            clients, "delete_route_table", RouteTableId=identity
-        ),
+        delete=lambda clients, identity, _old, _seconds: _delete(clients, "delete_route_table", RouteTableId=identity),
         updates={"tags": retag},
     ),
     "aws:ec2/route:Route": ResourceType(
@@ -333,9 +332,7 @@ TYPES: dict[str, ResourceType] = {
             Domain=new.get("domain", "vpc"), **_tagging("elastic-ip", new)
         )["AllocationId"],
         read=_read_address,
-        delete=lambda clients, identity, _old, _seconds: _delete(
-            clients, "release_address", AllocationId=identity
-        ),
+        delete=lambda clients, identity, _old, _seconds: _delete(clients, "release_address", AllocationId=identity),
         updates={"tags": retag},
     ),
     "aws:ec2/natGateway:NatGateway": ResourceType(

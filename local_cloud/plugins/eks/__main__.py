@@ -211,7 +211,7 @@ class EksProvider(Provider):
     """Constructs the two components this project uses."""
 
     def construct(
-        self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None
+        self, name: str, resource_type: str, inputs: pulumi.Inputs, options: pulumi.ResourceOptions | None = None
     ) -> ConstructResult:
         """Construct a component and its children in the engine that asked."""
         known = {

@@ -32,7 +32,7 @@ def serve(
 def start(directory: _Directory = _DEFAULT) -> None:
     """Start in the background and return when it is ready; does nothing if it runs."""
     with _console.status("Looking for the programs it needs") as status:
-        cloud = local.LocalCloud.start(directory, detached=True, report=lambda text: status.update(text))
+        cloud = local.LocalCloud.start(directory, detached=True, report=status.update)
     _console.print(f"AWS is at {cloud.record.endpoint}. In a shell:  source {cloud.layout.env}")
 
 

@@ -90,19 +90,19 @@ def correct_moto() -> None:
         _check_first(name)
     original = EC2Backend.delete_nat_gateway
 
-    def delete_nat_gateway(self: EC2Backend, nat_gateway_id: str) -> Any:
+    def delete_nat_gateway(self: EC2Backend, nat_gateway_id: str) -> object:
         """Also free the gateway's network interface, which moto keeps."""
         gateway = original(self, nat_gateway_id)
         self.enis.pop(gateway._eni.id, None)  # noqa: SLF001  moto has no name for it
         return gateway
 
-    EC2Backend.delete_nat_gateway = delete_nat_gateway
+    setattr(EC2Backend, "delete_nat_gateway", delete_nat_gateway)  # noqa: B010  another return type than moto's
 
 
 def _check_first(name: str) -> None:
     check, original = getattr(FaithfulEc2, name), getattr(EC2Backend, name)
 
-    def checked(self: EC2Backend, *args: Any, **kwargs: Any) -> Any:
+    def checked(self: EC2Backend, *args: object, **kwargs: object) -> object:
         check(self, *args, **kwargs)
         return original(self, *args, **kwargs)
 
@@ -235,11 +235,12 @@ class MotoNeighbours:
                 },
             )
             instance = reservation.instances[0]
+            address = str(instance.private_ip)
             launched.append(
                 NodeInstance(
                     instance_id=instance.id,
-                    private_dns_name=_private_name(region, instance.private_ip),
-                    private_ip=instance.private_ip,
+                    private_dns_name=_private_name(region, address),
+                    private_ip=address,
                     zone=subnet.availability_zone,
                     instance_type=instance_type,
                 )

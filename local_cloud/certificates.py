@@ -1,6 +1,6 @@
 """The certificate authority of one control plane, and the certificates it signs."""
 
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_VALIDITY = datetime.timedelta(days=30)  # a local cloud is an affair of hours; the clock may be a little off
-_CLOCK_SKEW = datetime.timedelta(hours=1)
+_VALIDITY = dt.timedelta(days=30)  # a local cloud is an affair of hours; the clock may be a little off
+_CLOCK_SKEW = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class CertificateAuthority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import psutil
 
@@ -100,7 +101,7 @@ class LocalCloud:
         if self.server is not None:
             self.server.wait()
 
-    def __enter__(self) -> "LocalCloud":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

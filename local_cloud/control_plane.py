@@ -21,7 +21,7 @@ _POLL = 0.1  # seconds
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 # Revoking an access entry must be seen soon, yet a burst of requests should cost one look-up.
-_TOKEN_CACHE = "2s"
+_IDENTITY_CACHE = "2s"
 
 
 class ControlPlaneError(RuntimeError):
@@ -160,7 +160,7 @@ class ApiServer:
                 "--authorization-mode=Node,RBAC",
                 f"--authentication-token-webhook-config-file={webhook}",
                 "--authentication-token-webhook-version=v1",
-                f"--authentication-token-webhook-cache-ttl={_TOKEN_CACHE}",
+                f"--authentication-token-webhook-cache-ttl={_IDENTITY_CACHE}",
                 "--allow-privileged=true",  # aws-node's and kube-proxy's pods are
                 "--profiling=false",
                 f"--cert-dir={directory}",

@@ -1,6 +1,6 @@
 """The one process of a local cloud: AWS on a loopback port, etcd, and an API server per cluster behind it."""
 
-import datetime
+import datetime as dt
 import json
 import logging
 import os
@@ -56,19 +56,24 @@ class _Aws:
             return self._eks_api(environ, start_response)
         return self._moto(environ, start_response)
 
+    def _user(self, region: str, name: str, caller: str) -> Mapping[str, Any]:
+        """Return who a caller is in a cluster."""
+        cluster = self.eks.clusters(region).get(name) if self.eks else None
+        user = access.review(cluster, caller) if cluster else None
+        if user is None:
+            raise RefusedTokenError(f"{caller} has no access entry in the cluster {name}")
+        return user
+
     def _review(self, environ: Mapping[str, Any], region: str, name: str) -> Mapping[str, Any]:
         """Answer a Kubernetes TokenReview."""
         length = int(environ.get("CONTENT_LENGTH") or 0)
         token = json.loads(environ["wsgi.input"].read(length))["spec"].get("token", "")
         answer = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         try:
             identity = identify(token, cluster=name, endpoint=self.endpoint, secret_of=aws.secret_of, now=now)
             caller = aws.caller_of(identity.access_key)
-            cluster = self.eks.clusters(region).get(name) if self.eks else None
-            user = access.review(cluster, caller) if cluster else None
-            if user is None:
-                raise RefusedTokenError(f"{caller} has no access entry in the cluster {name}")
+            user = self._user(region, name, caller)
         except RefusedTokenError as error:
             _LOG.warning("refused a token for cluster %s: %s", name, error)
             return {**answer, "status": {"authenticated": False, "error": str(error)}}

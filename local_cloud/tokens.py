@@ -1,7 +1,7 @@
 """Bearer tokens as `aws eks get-token` makes them: a presigned STS GetCallerIdentity, judged without leaving here."""
 
 import base64
-import datetime
+import datetime as dt
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 
 TOKEN_PREFIX = "k8s-aws-v1."  # noqa: S105  not a secret: the scheme's name
 _CLUSTER_HEADER = "x-k8s-aws-id"
-_LIFETIME = datetime.timedelta(minutes=15)  # aws-iam-authenticator accepts a presigned URL this long
-_CLOCK_SKEW = datetime.timedelta(minutes=5)
+_LIFETIME = dt.timedelta(minutes=15)  # aws-iam-authenticator accepts a presigned URL this long
+_CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 class RefusedTokenError(Exception):
@@ -27,7 +27,7 @@ class PresignedIdentity:
 
     access_key: str
     """The access key that signed it."""
-    signed_at: datetime.datetime
+    signed_at: dt.datetime
     """When."""
 
 
@@ -37,7 +37,7 @@ def identify(
     cluster: str,
     endpoint: str,
     secret_of: Callable[[str], str | None],
-    now: datetime.datetime,
+    now: dt.datetime,
 ) -> PresignedIdentity:
     """Return whose token this is, or refuse it.
 
@@ -83,9 +83,9 @@ def _decode(token: str) -> str:
         raise RefusedTokenError("the token is not base64url text") from error
 
 
-def _timestamp(text: str) -> datetime.datetime:
+def _timestamp(text: str) -> dt.datetime:
     try:
-        return datetime.datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+        return dt.datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
     except ValueError as error:
         raise RefusedTokenError("the token's URL has no valid X-Amz-Date") from error
 
@@ -99,7 +99,7 @@ def _signature(
     scope: str,
 ) -> str:
     """Sign the URL again as AWS Signature Version 4 says, with the header the cluster's authenticator would send."""
-    region, service = (scope.split("/") + ["", "", ""])[1:3]
+    region, service = [*scope.split("/"), "", ""][1:3]
     values = {"host": urlsplit(url).netloc, _CLUSTER_HEADER: cluster}
     unsigned = sorted((name, value) for name, value in query.items() if name != "X-Amz-Signature")
     canonical = "\n".join(
@@ -116,4 +116,4 @@ def _signature(
     signer = SigV4Auth(credentials, service, region)
     request = AWSRequest(method="GET", url=url)
     request.context["timestamp"] = query["X-Amz-Date"]
-    return signer.signature(signer.string_to_sign(request, canonical), request)
+    return str(signer.signature(signer.string_to_sign(request, canonical), request))

@@ -1,5 +1,7 @@
 """The custom resources of the VPC resource controller and the VPC CNI."""
 
+from collections.abc import Mapping
+
 from local_cloud.kubernetes_client import Manifest
 
 _STRINGS = {"type": "array", "items": {"type": "string"}}
@@ -39,7 +41,7 @@ _ENI_CONFIG = {"subnet": {"type": "string"}, "securityGroups": _STRINGS}
 
 
 def _definition(
-    group: str, version: str, kind: str, plural: str, scope: str, properties: dict[str, object]
+    group: str, version: str, kind: str, plural: str, scope: str, properties: Mapping[str, object]
 ) -> Manifest:
     schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
     return {

@@ -83,7 +83,7 @@ def without_fields(manifest: Manifest, paths: list[str]) -> dict[str, Any]:
     return remaining
 
 
-def _remove(node: Any, steps: list[tuple[str, str, str]]) -> None:
+def _remove(node: object, steps: list[tuple[str, str, str]]) -> None:
     (name, key, value), *rest = steps
     if isinstance(node, list):
         matching = [item for item in node if isinstance(item, dict) and str(item.get(key)) == value]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
 from botocore.loaders import Loader
@@ -55,7 +55,7 @@ class _Route:
 def _routes() -> list[_Route]:
     service = ServiceModel(Loader().load_service_model("eks", "service-2"), "eks")
     routes: list[_Route] = []
-    for name in service.operation_names:
+    for name in cast("list[str]", service.operation_names):
         model = service.operation_model(name)
         path = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", model.http["requestUri"])
         routes.append(_Route(model.http["method"], re.compile(f"{path}/?"), model))
@@ -79,7 +79,7 @@ class EksApi:
             status = HTTPStatus(error.status)
             headers = [("x-amzn-ErrorType", error.code)]
             body = {"message": error.message, **error.members}
-        except Exception:  # the caller must be told, whatever it was
+        except Exception:  # noqa: BLE001  the caller must be told, whatever it was
             _LOG.exception("EKS request failed")
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             headers = [("x-amzn-ErrorType", "ServerException")]
@@ -98,7 +98,7 @@ class EksApi:
                 break
         else:
             raise UnknownOperationError(f"Amazon EKS has no operation {method} {raw_path}.")
-        function = OPERATIONS.get(route.model.name)
+        function = OPERATIONS.get(str(route.model.name))
         if function is None:
             raise UnknownOperationError(
                 f"The local cloud does not know the EKS operation {route.model.name}; "
@@ -119,15 +119,21 @@ def credential_scope(environ: Mapping[str, Any]) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def _members(shape: StructureShape) -> dict[str, Shape]:
+    """Return the members of a structure; botocore's cached properties have no types."""
+    return cast("dict[str, Shape]", shape.members)
+
+
 def _parse(model: OperationModel, path: Mapping[str, str], raw_query: str, body: Mapping[str, Any]) -> dict[str, Any]:
     shape = model.input_shape
     if not isinstance(shape, StructureShape):
         return {}
     request = dict(body)
     query = parse_qs(raw_query)
-    for name, member in shape.members.items():
-        wire_name = member.serialization.get("name", name)
-        match member.serialization.get("location"):
+    for name, member in _members(shape).items():
+        serialization = cast("dict[str, str]", member.serialization)
+        wire_name = serialization.get("name", name)
+        match serialization.get("location"):
             case "uri":
                 request[name] = unquote(path[wire_name])
             case "querystring" if wire_name in query:
@@ -141,7 +147,7 @@ def _parse(model: OperationModel, path: Mapping[str, str], raw_query: str, body:
     return request
 
 
-def _from_query(shape: Shape, values: list[str]) -> Any:
+def _from_query(shape: Shape, values: list[str]) -> object:
     match shape.type_name:
         case "list":
             return values
@@ -153,26 +159,26 @@ def _from_query(shape: Shape, values: list[str]) -> Any:
             return values[0]
 
 
-def _check_enumerations(shape: Shape, value: Any, where: str) -> None:
+def _check_enumerations(shape: Shape, value: Any, where: str) -> None:  # noqa: ANN401  JSON
     """Refuse what botocore lets pass: values outside an enumeration, in the words of the service."""
     if isinstance(shape, StructureShape):
-        for name, member in shape.members.items():
+        for name, member in _members(shape).items():
             if name in value:
                 _check_enumerations(member, value[name], f"{where}.{name}" if where else name)
     elif isinstance(shape, ListShape):
         for index, item in enumerate(value):
-            _check_enumerations(shape.member, item, f"{where}.{index + 1}.member")
+            _check_enumerations(cast("Shape", shape.member), item, f"{where}.{index + 1}.member")
     elif isinstance(shape, MapShape):
         for key, item in value.items():
-            _check_enumerations(shape.value, item, f"{where}.{key}")
-    elif isinstance(shape, StringShape) and shape.enum and value not in shape.enum:
+            _check_enumerations(cast("Shape", shape.value), item, f"{where}.{key}")
+    elif isinstance(shape, StringShape) and shape.enum and value not in cast("list[str]", shape.enum):
         raise InvalidParameterError(
             f"1 validation error detected: Value '{value}' at '{where}' failed to satisfy constraint: "
-            f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"
+            f"Member must satisfy enum value set: [{', '.join(cast('list[str]', shape.enum))}]"
         )
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
     if isinstance(value, datetime):
         return value.timestamp()
     raise TypeError(f"{type(value)} has no JSON form")

@@ -70,6 +70,23 @@ def _log_enabled(logging: Document) -> bool:
     return any(setup["enabled"] for setup in logging["clusterLogging"])
 
 
+def _network(eks: Eks, call: Call) -> tuple[list[str], str, str]:
+    """Return the subnets, the VPC and the service CIDR of a new cluster, or refuse them."""
+    request, name = call.request, call.request["name"]
+    vpc = request["resourcesVpcConfig"]
+    subnets = list(vpc.get("subnetIds", []))
+    if len(set(eks.neighbours.zones_of(call.region, subnets))) < 2:  # noqa: PLR2004  the API's rule
+        raise InvalidParameterError("Subnets specified must be in at least two different AZs", clusterName=name)
+    vpc_id = eks.neighbours.vpc_of(call.region, subnets)
+    network = request.get("kubernetesNetworkConfig", {})
+    if network.get("ipFamily", "ipv4") != "ipv4":
+        raise InvalidParameterError("The local cloud has IPv4 clusters only.", clusterName=name)
+    if not (vpc.get("endpointPublicAccess", True) or vpc.get("endpointPrivateAccess", False)):
+        raise InvalidParameterError("Private and public endpoint access cannot be false", clusterName=name)
+    service_cidr = _service_cidr(network.get("serviceIpv4Cidr"), eks.neighbours.vpc_cidrs(call.region, vpc_id), name)
+    return subnets, vpc_id, service_cidr
+
+
 @operation
 def create_cluster(eks: Eks, call: Call) -> Document:
     """Create a cluster: its network interfaces at once, its API server after the response."""
@@ -90,18 +107,7 @@ def create_cluster(eks: Eks, call: Call) -> Document:
                 clusterName=name,
             )
         vpc = request["resourcesVpcConfig"]
-        subnets = list(vpc.get("subnetIds", []))
-        if len(set(eks.neighbours.zones_of(call.region, subnets))) < 2:  # noqa: PLR2004  the API's rule
-            raise InvalidParameterError("Subnets specified must be in at least two different AZs", clusterName=name)
-        vpc_id = eks.neighbours.vpc_of(call.region, subnets)
-        network = request.get("kubernetesNetworkConfig", {})
-        if network.get("ipFamily", "ipv4") != "ipv4":
-            raise InvalidParameterError("The local cloud has IPv4 clusters only.", clusterName=name)
-        if not (vpc.get("endpointPublicAccess", True) or vpc.get("endpointPrivateAccess", False)):
-            raise InvalidParameterError("Private and public endpoint access cannot be false", clusterName=name)
-        service_cidr = _service_cidr(
-            network.get("serviceIpv4Cidr"), eks.neighbours.vpc_cidrs(call.region, vpc_id), name
-        )
+        subnets, vpc_id, service_cidr = _network(eks, call)
         access = request.get("accessConfig", {})
         if request.get("computeConfig", {}).get("enabled"):
             raise InvalidParameterError("The local cloud does not know EKS Auto Mode.", clusterName=name)

@@ -7,7 +7,7 @@ here is closed like them and holds the keys that were seen.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -20,23 +20,52 @@ Schema = dict[str, Any]
 _MODE_KEY = "POD_SECURITY_GROUP_ENFORCING_MODE"
 _MODE_KEY_SINCE = (1, 12, 1)  # refused with v1.12.0-eksbuild.1, there by v1.12.1-eksbuild.2 (#2173, #2272)
 
-_CNI_BOOLEANS = """
-    ANNOTATE_POD_IP AWS_MANAGE_ENIS_NON_SCHEDULABLE AWS_VPC_CNI_NODE_PORT_SUPPORT
-    AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG AWS_VPC_K8S_CNI_EXTERNALSNAT
-    DISABLE_INTROSPECTION DISABLE_LEAKED_ENI_CLEANUP DISABLE_METRICS DISABLE_NETWORK_RESOURCE_PROVISIONING
-    DISABLE_POD_V6 ENABLE_BANDWIDTH_PLUGIN ENABLE_POD_ENI ENABLE_PREFIX_DELEGATION ENABLE_SUBNET_DISCOVERY
-    ENABLE_V4_EGRESS ENABLE_V6_EGRESS
-""".split()
-_CNI_INTEGERS = """
-    AWS_VPC_ENI_MTU IP_COOLDOWN_PERIOD MAX_ENI MINIMUM_IP_TARGET POD_MTU WARM_ENI_TARGET WARM_IP_TARGET
-    WARM_PREFIX_TARGET
-""".split()
-_CNI_STRINGS = """
-    ADDITIONAL_ENI_TAGS AWS_EC2_ENDPOINT AWS_EXTERNAL_SERVICE_CIDRS AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS
-    AWS_VPC_K8S_CNI_LOGLEVEL AWS_VPC_K8S_CNI_LOG_FILE AWS_VPC_K8S_CNI_RANDOMIZESNAT AWS_VPC_K8S_CNI_VETHPREFIX
-    AWS_VPC_K8S_PLUGIN_LOG_FILE AWS_VPC_K8S_PLUGIN_LOG_LEVEL CLUSTER_ENDPOINT ENI_CONFIG_ANNOTATION_DEF
-    ENI_CONFIG_LABEL_DEF INTROSPECTION_BIND_ADDRESS NETWORK_POLICY_ENFORCING_MODE
-""".split()
+_CNI_BOOLEANS = [
+    "ANNOTATE_POD_IP",
+    "AWS_MANAGE_ENIS_NON_SCHEDULABLE",
+    "AWS_VPC_CNI_NODE_PORT_SUPPORT",
+    "AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER",
+    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+    "AWS_VPC_K8S_CNI_EXTERNALSNAT",
+    "DISABLE_INTROSPECTION",
+    "DISABLE_LEAKED_ENI_CLEANUP",
+    "DISABLE_METRICS",
+    "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "DISABLE_POD_V6",
+    "ENABLE_BANDWIDTH_PLUGIN",
+    "ENABLE_POD_ENI",
+    "ENABLE_PREFIX_DELEGATION",
+    "ENABLE_SUBNET_DISCOVERY",
+    "ENABLE_V4_EGRESS",
+    "ENABLE_V6_EGRESS",
+]
+_CNI_INTEGERS = [
+    "AWS_VPC_ENI_MTU",
+    "IP_COOLDOWN_PERIOD",
+    "MAX_ENI",
+    "MINIMUM_IP_TARGET",
+    "POD_MTU",
+    "WARM_ENI_TARGET",
+    "WARM_IP_TARGET",
+    "WARM_PREFIX_TARGET",
+]
+_CNI_STRINGS = [
+    "ADDITIONAL_ENI_TAGS",
+    "AWS_EC2_ENDPOINT",
+    "AWS_EXTERNAL_SERVICE_CIDRS",
+    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+    "AWS_VPC_K8S_CNI_LOGLEVEL",
+    "AWS_VPC_K8S_CNI_LOG_FILE",
+    "AWS_VPC_K8S_CNI_RANDOMIZESNAT",
+    "AWS_VPC_K8S_CNI_VETHPREFIX",
+    "AWS_VPC_K8S_PLUGIN_LOG_FILE",
+    "AWS_VPC_K8S_PLUGIN_LOG_LEVEL",
+    "CLUSTER_ENDPOINT",
+    "ENI_CONFIG_ANNOTATION_DEF",
+    "ENI_CONFIG_LABEL_DEF",
+    "INTROSPECTION_BIND_ADDRESS",
+    "NETWORK_POLICY_ENFORCING_MODE",
+]
 
 _STRING: Schema = {"type": "string"}
 _BOOLEAN_STRING: Schema = {"type": "string", "format": "boolean"}
@@ -169,7 +198,8 @@ def _messages(error: jsonschema.ValidationError) -> list[str]:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
     match error.validator:
         case "additionalProperties":
-            unknown = set(error.instance) - set(error.schema["properties"])
+            known: Any = error.schema
+            unknown = set(cast("dict[str, Any]", error.instance)) - set(known["properties"])
             return [
                 f"$.{f'{where[1:]}.' if where else ''}{key}: is not defined in the schema "
                 "and the schema does not allow additional properties"

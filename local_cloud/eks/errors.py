@@ -9,10 +9,10 @@ class EksError(Exception):
     code = "ServerException"
     status = 500
 
-    def __init__(self, message: str, **members: Any) -> None:
+    def __init__(self, message: str, **members: object) -> None:
         super().__init__(message)
         self.message = message
-        self.members = members
+        self.members: dict[str, Any] = dict(members)
 
 
 class InvalidParameterError(EksError):

@@ -1,6 +1,7 @@
 """Managed node groups: real records, instances in the EC2 stand-in, and Node objects that say they are nobody."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from local_cloud.cluster_objects import node
@@ -27,6 +28,29 @@ def _check_scaling(scaling: dict[str, int]) -> None:
         raise InvalidParameterError(f"desired capacity {wanted} can't be greater than max size {high}")
 
 
+def _check_request(eks: Eks, cluster: Cluster, request: Mapping[str, Any]) -> None:
+    """Refuse a role, subnets or a launch template that the service refuses."""
+    name = request["nodegroupName"]
+    if not eks.neighbours.role_exists(request["nodeRole"]):
+        raise InvalidParameterError(
+            f"The role with name {request['nodeRole'].rpartition('/')[2]} cannot be found.",
+            clusterName=cluster.name,
+            nodegroupName=name,
+        )
+    vpc_id = eks.neighbours.vpc_of(cluster.region, request["subnets"])
+    if vpc_id != cluster.document["resourcesVpcConfig"]["vpcId"]:
+        raise InvalidParameterError(
+            f"The following supplied subnets do not belong to the VPC of the cluster: {', '.join(request['subnets'])}",
+            clusterName=cluster.name,
+            nodegroupName=name,
+        )
+    template = request.get("launchTemplate")
+    if template and request.get("diskSize"):
+        raise InvalidParameterError("Disk size must be specified within the launch template.")
+    if template and request.get("remoteAccess"):
+        raise InvalidParameterError("Remote access configuration cannot be specified with a launch template.")
+
+
 @operation
 def create_nodegroup(eks: Eks, call: Call) -> Document:
     """Create a managed node group."""
@@ -42,25 +66,8 @@ def create_nodegroup(eks: Eks, call: Call) -> Document:
             )
         if cluster.document["status"] != "ACTIVE":
             raise InvalidRequestError(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
-        if not eks.neighbours.role_exists(request["nodeRole"]):
-            raise InvalidParameterError(
-                f"The role with name {request['nodeRole'].rpartition('/')[2]} cannot be found.",
-                clusterName=cluster.name,
-                nodegroupName=name,
-            )
-        vpc_id = eks.neighbours.vpc_of(call.region, request["subnets"])
-        if vpc_id != cluster.document["resourcesVpcConfig"]["vpcId"]:
-            raise InvalidParameterError(
-                "The following supplied subnets do not belong to the VPC of the cluster: "
-                f"{', '.join(request['subnets'])}",
-                clusterName=cluster.name,
-                nodegroupName=name,
-            )
+        _check_request(eks, cluster, request)
         template = request.get("launchTemplate")
-        if template and request.get("diskSize"):
-            raise InvalidParameterError("Disk size must be specified within the launch template.")
-        if template and request.get("remoteAccess"):
-            raise InvalidParameterError("Remote access configuration cannot be specified with a launch template.")
         scaling = {"minSize": 1, "maxSize": 2, "desiredSize": 2, **request.get("scalingConfig", {})}
         _check_scaling(scaling)
         version = request.get("version", cluster.document["version"])

@@ -1,6 +1,6 @@
 """The state of EKS: clusters and what belongs to them, per region."""
 
-import datetime
+import datetime as dt
 import logging
 import secrets
 import threading
@@ -23,9 +23,9 @@ Document = dict[str, Any]
 """An object as the API shows it."""
 
 
-def now() -> datetime.datetime:
+def now() -> dt.datetime:
     """Return the time, for the many timestamps of the API."""
-    return datetime.datetime.now(datetime.UTC)
+    return dt.datetime.now(dt.UTC)
 
 
 class Neighbours(Protocol):
@@ -159,7 +159,7 @@ class Cluster:
         def run() -> None:
             try:
                 task()
-            except Exception as error:  # whatever it was belongs into the state, not into a lost thread
+            except Exception as error:  # noqa: BLE001  whatever it was belongs into the state, not into a lost thread
                 _LOG.exception("a task of cluster %s failed", self.name)
                 on_failure(str(error))
 

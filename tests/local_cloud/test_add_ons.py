@@ -1,6 +1,8 @@
 """Managed add-ons: their states, their conflicts, and the DaemonSet they configure."""
 
 import json
+import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -10,31 +12,31 @@ _STANDARD = '{"env":{"ENABLE_POD_ENI":"true","POD_SECURITY_GROUP_ENFORCING_MODE"
 
 
 @pytest.fixture(scope="module")
-def cluster(account) -> str:
+def cluster(account: Any) -> str:
     """Return a cluster whose self-managed add-ons nobody has taken over yet."""
     account.create_cluster("addons")
     return "addons"
 
 
-def _status(account, cluster: str, add_on: str) -> dict:
+def _status(account: Any, cluster: str, add_on: str) -> dict[str, Any]:
     return account.eks.describe_addon(clusterName=cluster, addonName=add_on)["addon"]
 
 
-def _settle(account, cluster: str, add_on: str) -> dict:
-    for _ in range(200):
-        found = _status(account, cluster, add_on)
-        if found["status"] not in {"CREATING", "UPDATING"}:
-            return found
-    raise AssertionError(found)
+def _settle(account: Any, cluster: str, add_on: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 20
+    while (found := _status(account, cluster, add_on))["status"] in {"CREATING", "UPDATING"}:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
 
 
-def _aws_node_env(account, cluster: str) -> dict[str, str]:
+def _aws_node_env(account: Any, cluster: str) -> dict[str, str]:
     found = json.loads(account.kubectl(cluster, "-n", "kube-system", "get", "ds", "aws-node", "-o", "json"))
     container = found["spec"]["template"]["spec"]["containers"][0]
     return {entry["name"]: entry["value"] for entry in container["env"]}
 
 
-def test_vpc_cni_from_create_to_delete(account, cluster) -> None:
+def test_vpc_cni_from_create_to_delete(account: Any, cluster: str) -> None:
     """The add-on's configuration is kept verbatim, reaches aws-node, and a second update replaces it."""
     assert "POD_SECURITY_GROUP_ENFORCING_MODE" not in _aws_node_env(account, cluster)
     created = account.eks.create_addon(
@@ -67,12 +69,12 @@ def test_vpc_cni_from_create_to_delete(account, cluster) -> None:
     assert env["ENABLE_POD_ENI"] == "false"
 
 
-def test_edits_by_kubectl(account, cluster) -> None:
+def test_edits_by_kubectl(account: Any, cluster: str) -> None:
     """PRESERVE keeps what kubectl changed, NONE fails and names it, OVERWRITE takes it back."""
     edit = ["set", "env", "ds/aws-node", "-c", "aws-node", "WARM_ENI_TARGET=7", "--field-manager=kubectl-edit"]
     account.kubectl(cluster, "-n", "kube-system", *edit)
 
-    def update(resolve: str) -> dict:
+    def update(resolve: str) -> dict[str, Any]:
         account.eks.update_addon(
             clusterName=cluster, addonName="vpc-cni", configurationValues=_STANDARD, resolveConflicts=resolve
         )
@@ -93,7 +95,7 @@ def test_edits_by_kubectl(account, cluster) -> None:
     assert _aws_node_env(account, cluster)["WARM_ENI_TARGET"] == "1"
 
 
-def test_create_over_self_managed_without_overwriting(account, cluster) -> None:
+def test_create_over_self_managed_without_overwriting(account: Any, cluster: str) -> None:
     """Creating over a changed self-managed add-on with NONE fails with the conflicts; PRESERVE is refused."""
     with pytest.raises(ClientError, match="preserve is not supported for operation CreateAddon"):
         account.eks.create_addon(clusterName=cluster, addonName="kube-proxy", resolveConflicts="PRESERVE")
@@ -108,7 +110,7 @@ def test_create_over_self_managed_without_overwriting(account, cluster) -> None:
     assert "kube-proxy" in account.kubectl(cluster, "-n", "kube-system", "get", "ds", "-o", "name")
 
 
-def test_coredns_needs_nodes(account, cluster) -> None:
+def test_coredns_needs_nodes(account: Any, cluster: str) -> None:
     """CoreDNS is DEGRADED without nodes, ACTIVE with a node group, and DEGRADED again after it."""
     account.eks.create_addon(clusterName=cluster, addonName="coredns", resolveConflicts="OVERWRITE")
     found = _settle(account, cluster, "coredns")
@@ -161,7 +163,7 @@ def test_coredns_needs_nodes(account, cluster) -> None:
         ({"addonName": "vpc-cni", "configurationValues": '{"env":{"X":"1"}}'}, r"\$\.env\.X: is not defined"),
     ],
 )
-def test_create_refuses(account, bare, request_, message) -> None:
+def test_create_refuses(account: Any, bare: str, request_: dict[str, Any], message: str) -> None:
     """An unknown add-on, version or configuration key is an InvalidParameterException and leaves nothing."""
     with pytest.raises(ClientError, match=message) as refused:
         account.eks.create_addon(clusterName=bare, **request_)
@@ -169,7 +171,7 @@ def test_create_refuses(account, bare, request_, message) -> None:
     assert account.eks.list_addons(clusterName=bare)["addons"] == []
 
 
-def test_catalogue(account) -> None:
+def test_catalogue(account: Any) -> None:
     """The catalogue tells versions by Kubernetes version, and each version's schema."""
     (vpc_cni,) = account.eks.describe_addon_versions(addonName="vpc-cni", kubernetesVersion="1.35")["addons"]
     assert _CNI in [version["addonVersion"] for version in vpc_cni["addonVersions"]]

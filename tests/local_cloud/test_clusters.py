@@ -1,6 +1,7 @@
 """Clusters over the AWS API, and what EKS leaves in a new one."""
 
 import json
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -21,7 +22,7 @@ def test_default_service_cidr(vpc: list[str], service: str) -> None:
     assert default_service_cidr(vpc) == service
 
 
-def test_description(account, bare) -> None:
+def test_description(account: Any, bare: str) -> None:
     """DescribeCluster says all that programs read from it."""
     cluster = account.eks.describe_cluster(name=bare)["cluster"]
     assert cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "10.100.0.0/16"
@@ -37,7 +38,7 @@ def test_description(account, bare) -> None:
     assert {"Key": f"kubernetes.io/cluster/{bare}", "Value": "owned"} in group["Tags"]
 
 
-def test_kube_dns_has_the_tenth_address(account, bare) -> None:
+def test_kube_dns_has_the_tenth_address(account: Any, bare: str) -> None:
     """The Service kube-dns is on +10 of the service CIDR that was asked for."""
     service = json.loads(account.kubectl(bare, "-n", "kube-system", "get", "service", "kube-dns", "-o", "json"))
     assert service["spec"]["clusterIP"] == "10.100.0.10"
@@ -46,7 +47,7 @@ def test_kube_dns_has_the_tenth_address(account, bare) -> None:
     assert kubernetes == "10.100.0.1"
 
 
-def test_self_managed_add_ons(account, bare) -> None:
+def test_self_managed_add_ons(account: Any, bare: str) -> None:
     """A new cluster has the three networking add-ons and the custom resources, and no managed add-on."""
     found = account.kubectl(bare, "get", "ds,deploy,cm,crd", "-n", "kube-system", "-o", "name").split()
     assert {
@@ -64,7 +65,7 @@ def test_self_managed_add_ons(account, bare) -> None:
     assert account.eks.list_addons(clusterName=bare)["addons"] == []
 
 
-def test_pod_security_admission_is_on(account, bare) -> None:
+def test_pod_security_admission_is_on(account: Any, bare: str) -> None:
     """A namespace that enforces the restricted standard refuses a privileged pod."""
     namespace = {"metadata": {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     manifests = [
@@ -94,21 +95,22 @@ def test_pod_security_admission_is_on(account, bare) -> None:
         ({"accessConfig": {"authenticationMode": "IAM"}}, "InvalidParameterException", "enum value set"),
     ],
 )
-def test_create_cluster_refuses(account, bare, change, code, message) -> None:
+def test_create_cluster_refuses(account: Any, bare: str, change: dict[str, Any], code: str, message: str) -> None:
     """CreateCluster refuses what the service refuses, with its error."""
+    assert bare == "bare"
     request = {"name": "other", "roleArn": account.role, "resourcesVpcConfig": {"subnetIds": account.subnets}}
     with pytest.raises(ClientError, match=message) as refused:
         account.eks.create_cluster(**{**request, **change})
     assert refused.value.response["Error"]["Code"] == code
 
 
-def test_unknown_operation_is_said(account) -> None:
+def test_unknown_operation_is_said(account: Any) -> None:
     """An operation the local cloud does not know is named in its refusal."""
     with pytest.raises(ClientError, match="does not know the EKS operation ListFargateProfiles"):
         account.eks.list_fargate_profiles(clusterName="bare")
 
 
-def test_life_of_a_cluster(account) -> None:
+def test_life_of_a_cluster(account: Any) -> None:
     """A cluster's logs, version and end are the service's; its network interfaces go with it."""
     account.create_cluster(
         "short", logging={"clusterLogging": [{"types": ["api", "audit"], "enabled": True}]}, version="1.34"

@@ -1,16 +1,18 @@
 """What is in use cannot be deleted, in the order a VPC is taken down."""
 
+from typing import Any
+
 import pytest
 from botocore.exceptions import ClientError
 
 
-def _refused(call, **arguments) -> str:
+def _refused(call: Any, **arguments: Any) -> str:
     with pytest.raises(ClientError) as refused:
         call(**arguments)
     return refused.value.response["Error"]["Code"]
 
 
-def test_a_vpc_is_taken_down_from_the_inside(account) -> None:
+def test_a_vpc_is_taken_down_from_the_inside(account: Any) -> None:
     """VPC, subnet, gateway, address and security group refuse to go while something needs them."""
     ec2 = account.ec2
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -24,7 +25,7 @@ def _processes(directory: Path) -> list[str]:
 
 
 def _start_cluster(cloud: LocalCloud) -> None:
-    def client(name: str):
+    def client(name: str) -> Any:
         return boto3.client(
             name,
             endpoint_url=cloud.record.endpoint,
@@ -51,7 +52,7 @@ def _eventually_none(directory: Path) -> None:
     raise AssertionError(_processes(directory))
 
 
-def test_stop_leaves_no_process_and_no_file(tmp_path, programs) -> None:
+def test_stop_leaves_no_process_and_no_file(tmp_path: Path, programs: dict[str, Path]) -> None:
     """A cloud with a cluster runs three programs, starts once, and leaves only Pulumi's own files."""
     cloud = LocalCloud.start(tmp_path, programs)
     _start_cluster(cloud)
@@ -64,10 +65,13 @@ def test_stop_leaves_no_process_and_no_file(tmp_path, programs) -> None:
         assert not path.exists()
 
 
-def test_killed_server_leaves_no_process_and_the_next_start_cleans_up(tmp_path, programs) -> None:
+def test_killed_server_leaves_no_process_and_the_next_start_cleans_up(
+    tmp_path: Path, programs: dict[str, Path]
+) -> None:
     """SIGKILL to the server ends etcd and the API servers; the next start removes what it left."""
     cloud = LocalCloud.start(tmp_path, programs)
     _start_cluster(cloud)
+    assert cloud.server is not None
     cloud.server.kill()
     cloud.server.wait()
     _eventually_none(tmp_path)
@@ -78,7 +82,7 @@ def test_killed_server_leaves_no_process_and_the_next_start_cleans_up(tmp_path, 
     assert _processes(tmp_path) == []
 
 
-def test_a_pid_that_was_given_away_is_left_alone(tmp_path) -> None:
+def test_a_pid_that_was_given_away_is_left_alone(tmp_path: Path) -> None:
     """Stopping by a stale record whose pid is another process now touches nothing."""
     with subprocess.Popen(["sleep", "60"]) as bystander:
         layout = Layout(tmp_path)
@@ -90,7 +94,7 @@ def test_a_pid_that_was_given_away_is_left_alone(tmp_path) -> None:
         bystander.terminate()
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path, programs) -> None:
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, programs: dict[str, Path]) -> None:
     """A program that fails at once is an error that quotes the log, and leaves no process."""
     broken = {**programs, "etcd": Path("/bin/false")}
     with pytest.raises(local.LocalCloudError, match="etcd did not become ready"):
@@ -98,7 +102,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path, programs) -> None:
     assert _processes(tmp_path) == []
 
 
-def test_command_line(tmp_path) -> None:
+def test_command_line(tmp_path: Path) -> None:
     """`status` and `env` say that nothing runs, and fail."""
     for command in ("status", "env"):
         found = subprocess.run(

@@ -1,7 +1,7 @@
 """A bearer token proves an identity to one cluster for a quarter of an hour, and nothing else."""
 
 import base64
-import datetime
+import datetime as dt
 
 import botocore.session
 import pytest
@@ -9,10 +9,11 @@ from botocore.signers import RequestSigner
 
 from local_cloud.tokens import TOKEN_PREFIX, PresignedIdentity, RefusedTokenError, identify
 
+_SECRET = "0123456789"  # noqa: S105  of an access key that exists here only
 _ENDPOINT = "http://127.0.0.1:4566"
 
 
-def _token(*, cluster: str | None = "dev", endpoint: str = _ENDPOINT, secret: str = "right", action: str = "") -> str:
+def _token(*, cluster: str | None = "dev", endpoint: str = _ENDPOINT, secret: str = _SECRET, action: str = "") -> str:
     """Sign a token as the AWS CLI does."""
     session = botocore.session.Session()
     session.set_credentials("AKIA1", secret)
@@ -36,16 +37,17 @@ def _token(*, cluster: str | None = "dev", endpoint: str = _ENDPOINT, secret: st
         expires_in=60,
         operation_name="",
     )
+    assert url is not None
     return TOKEN_PREFIX + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
-def _identify(token: str, *, later: datetime.timedelta = datetime.timedelta()) -> PresignedIdentity:
+def _identify(token: str, *, later: dt.timedelta = dt.timedelta()) -> PresignedIdentity:
     return identify(
         token,
         cluster="dev",
         endpoint=_ENDPOINT,
-        secret_of={"AKIA1": "right"}.get,
-        now=datetime.datetime.now(datetime.UTC) + later,
+        secret_of={"AKIA1": _SECRET}.get,
+        now=dt.datetime.now(dt.UTC) + later,
     )
 
 
@@ -61,7 +63,7 @@ def test_a_token_names_its_access_key() -> None:
         (TOKEN_PREFIX + "\u00e9", "not base64url"),
         (_token(cluster="prod"), "another cluster"),
         (_token(cluster=None), "does not cover the header"),
-        (_token(secret="wrong"), "wrong secret key"),
+        (_token(secret=_SECRET[::-1]), "wrong secret key"),
         (_token(endpoint="http://127.0.0.1:1"), "points at http://127.0.0.1:1"),
         (_token(endpoint="https://sts.amazonaws.com"), "points at"),
         (_token(action="AssumeRole"), "not a GetCallerIdentity"),
@@ -76,9 +78,9 @@ def test_refusals(token: str, reason: str) -> None:
 def test_old_token() -> None:
     """A token is refused a quarter of an hour after it was signed."""
     token = _token()
-    assert _identify(token, later=datetime.timedelta(minutes=14))
+    assert _identify(token, later=dt.timedelta(minutes=14))
     with pytest.raises(RefusedTokenError, match="not valid now"):
-        _identify(token, later=datetime.timedelta(minutes=16))
+        _identify(token, later=dt.timedelta(minutes=16))
 
 
 def test_unknown_access_key() -> None:
@@ -89,5 +91,5 @@ def test_unknown_access_key() -> None:
             cluster="dev",
             endpoint=_ENDPOINT,
             secret_of=lambda _key: None,
-            now=datetime.datetime.now(datetime.UTC),
+            now=dt.datetime.now(dt.UTC),
         )

@@ -15,6 +15,7 @@ import httpx
 from local_cloud import processes
 from local_cloud.certificates import CertificateAuthority, KeyPair, signing_key
 from local_cloud.kubernetes_client import KubernetesClient
+from local_cloud.namespaces import NamespaceController
 
 _READY_WITHIN = 60.0  # seconds; two are usual, a loaded two-core machine has been seen to take ten
 _POLL = 0.1  # seconds
@@ -117,7 +118,7 @@ class ApiServerSettings:
 
 
 class ApiServer:
-    """One real kube-apiserver, alone: no scheduler, no controllers, no kubelet."""
+    """One real kube-apiserver, alone: no scheduler, no kubelet, and only the controllers of namespaces."""
 
     def __init__(self, binary: Path, directory: Path, etcd: Etcd, settings: ApiServerSettings) -> None:
         directory.mkdir(parents=True)
@@ -167,7 +168,9 @@ class ApiServer:
             ],
             self._log,
         )
-        self.client = KubernetesClient(self.endpoint, client_context(authority.certificate, administrator))
+        context = client_context(authority.certificate, administrator)
+        self.client = KubernetesClient(self.endpoint, context)
+        self._namespaces = NamespaceController(KubernetesClient(self.endpoint, context))
 
     def wait_until_ready(self) -> None:
         """Return when the API server is ready and has made its own namespaces, or say why it has not."""
@@ -177,6 +180,7 @@ class ApiServer:
                 if self.client.is_ready() and all(
                     self.client.exists("v1", "Namespace", name) for name in _SYSTEM_NAMESPACES
                 ):
+                    self._namespaces.start()
                     return
             except httpx.HTTPError:
                 pass
@@ -185,6 +189,7 @@ class ApiServer:
 
     def stop(self) -> None:
         """End the API server, leaving its objects in etcd."""
+        self._namespaces.stop()
         self.client.close()
         processes.stop_child(self._process, grace=1.0)
 

@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -100,6 +100,31 @@ class KubernetesClient:
         """Delete an object if it is there."""
         response = self._http.delete(_path(manifest))
         if response.status_code != HTTPStatus.NOT_FOUND:
+            _raise_with_reason(response)
+
+    def watch(self, path: str) -> Iterator[str]:
+        """Yield the events of a collection, each a JSON text, those of what is there already first."""
+        with self._http.stream("GET", path, params={"watch": "true"}, timeout=None) as response:
+            response.raise_for_status()
+            yield from response.iter_lines()
+
+    def delete_all_in(self, namespace: str) -> None:
+        """Delete every object of a namespace, whatever its kind."""
+        groups = self._http.get("/apis").raise_for_status().json()["groups"]
+        roots = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]
+        for root in roots:
+            for resource in self._http.get(root).raise_for_status().json()["resources"]:
+                if resource["namespaced"] and "deletecollection" in resource["verbs"]:
+                    _raise_with_reason(self._http.delete(f"{root}/namespaces/{namespace}/{resource['name']}"))
+        # Services are the one core kind that cannot be deleted together.
+        services = self._http.get(f"/api/v1/namespaces/{namespace}/services").raise_for_status().json()["items"]
+        for service in services:
+            self._http.delete(f"/api/v1/namespaces/{namespace}/services/{service['metadata']['name']}")
+
+    def finalize_namespace(self, namespace: Manifest) -> None:
+        """Let a namespace go, whose finalizers were taken out of `namespace`."""
+        response = self._http.put(f"/api/v1/namespaces/{namespace['metadata']['name']}/finalize", json=namespace)
+        if response.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
             _raise_with_reason(response)
 
     def close(self) -> None:

@@ -44,12 +44,4 @@ def self_managed_add_on_objects(cluster: Cluster) -> list[Manifest]:
 
 def initial_objects() -> list[Manifest]:
     """Return what every cluster has, whatever its add-ons."""
-    default_accounts: list[Manifest] = [
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": namespace},
-        }
-        for namespace in ("default", "kube-system")
-    ]
-    return [*custom_resource_definitions(), *default_accounts]
+    return custom_resource_definitions()

@@ -68,13 +68,10 @@ def test_self_managed_add_ons(account: Any, bare: str) -> None:
 def test_pod_security_admission_is_on(account: Any, bare: str) -> None:
     """A namespace that enforces the restricted standard refuses a privileged pod."""
     namespace = {"metadata": {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-    manifests = [
-        {"apiVersion": "v1", "kind": "Namespace", **namespace},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "strict"}},
-    ]
     file = account.cloud.layout.directory / "strict.json"
-    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Namespace", **namespace}))
     account.kubectl(bare, "apply", "-f", str(file))
+    account.kubectl(bare, "-n", "strict", "wait", "--for=create", "serviceaccount/default", "--timeout=10s")
     refused = account.run("kubectl", "--context", bare, "-n", "strict", "run", "x", "--image=x", "--privileged")
     assert "violates PodSecurity" in refused.stderr
 
@@ -129,3 +126,13 @@ def test_life_of_a_cluster(account: Any) -> None:
     account.eks.get_waiter("cluster_deleted").wait(name="short", WaiterConfig={"Delay": 1})
     filters = [{"Name": "description", "Values": ["Amazon EKS short"]}]
     assert account.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] == []
+
+
+def test_a_namespace_ends_with_what_is_in_it(account: Any, bare: str) -> None:
+    """A deleted namespace goes, and its objects with it, though no controller manager runs."""
+    account.kubectl(bare, "create", "namespace", "brief")
+    account.kubectl(bare, "-n", "brief", "create", "configmap", "left-behind")
+    account.kubectl(bare, "-n", "brief", "create", "service", "clusterip", "left", "--tcp=53")
+    account.kubectl(bare, "delete", "namespace", "brief", "--timeout=10s")
+    account.kubectl(bare, "create", "namespace", "brief")
+    assert account.kubectl(bare, "-n", "brief", "get", "configmap,service", "-o", "name") == ""

@@ -35,15 +35,16 @@ cluster = EksCluster(
         tags=settings.tags,
     ),
 )
-node_local_dns = NodeLocalDns(
-    "node-local-dns",
-    NodeLocalDnsArgs(settings=settings.node_local_dns, cluster_dns_ip=cluster.dns_ip),
-    pulumi.ResourceOptions(
-        providers={"kubernetes": cluster.kubernetes},
-        depends_on=[cluster.core_dns],
-        deleted_with=cluster.control_plane,
-    ),
-)
+if settings.node_local_dns.enabled:
+    NodeLocalDns(
+        "node-local-dns",
+        NodeLocalDnsArgs(settings=settings.node_local_dns, cluster_dns_ip=cluster.dns_ip),
+        pulumi.ResourceOptions(
+            providers={"kubernetes": cluster.kubernetes},
+            depends_on=[cluster.core_dns],
+            deleted_with=cluster.control_plane,
+        ),
+    )
 StackOutputs(
     cluster_name=cluster.name,
     cluster_endpoint=cluster.endpoint,
@@ -58,7 +59,7 @@ StackOutputs(
     cluster_security_group_id=cluster.security_group_id,
     service_ipv4_cidr=cluster.service_cidr,
     cluster_dns_ip=cluster.dns_ip,
-    node_local_dns_ip=node_local_dns.local_ip,
+    node_local_dns_ip=settings.node_local_dns.local_address if settings.node_local_dns.enabled else "",
     pod_security_group_enforcing_mode=settings.vpc_cni.pod_security_group_enforcing_mode,
     vpc_cni_version=versions.vpc_cni,
     kube_proxy_version=versions.kube_proxy,

@@ -225,12 +225,8 @@ class EksCluster(pulumi.ComponentResource):
         self.endpoint = control_plane.endpoint
         self.certificate_authority = control_plane.certificate_authority.apply(lambda ca: str(ca.data))
         self.oidc_issuer = control_plane.identities.apply(lambda each: str(each[0].oidcs[0].issuer))
-        self.security_group_id = control_plane.vpc_config.apply(
-            lambda vpc: str(vpc.cluster_security_group_id)
-        )
-        self.service_cidr = control_plane.kubernetes_network_config.apply(
-            lambda net: str(net.service_ipv4_cidr)
-        )
+        self.security_group_id = control_plane.vpc_config.apply(lambda vpc: str(vpc.cluster_security_group_id))
+        self.service_cidr = control_plane.kubernetes_network_config.apply(lambda net: str(net.service_ipv4_cidr))
         self.kubeconfig = cluster.kubeconfig_json
         self.oidc_provider = aws.iam.OpenIdConnectProvider(
             name,
@@ -310,9 +306,7 @@ class EksCluster(pulumi.ComponentResource):
             assume_role_policy=pulumi.Output.json_dumps(
                 {
                     "Version": "2012-10-17",
-                    "Statement": [
-                        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
-                    ],
+                    "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}],
                 },
                 sort_keys=True,
             ),

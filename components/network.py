@@ -48,9 +48,7 @@ class NetworkSettings(Setting):
     @classmethod
     def _enough_zones(cls, zones: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(zones)) != len(zones):
-            raise ValueError(
-                f"{', '.join(zones)} names a zone twice; each gets one pair of subnets. Name each once."
-            )
+            raise ValueError(f"{', '.join(zones)} names a zone twice; each gets one pair of subnets. Name each once.")
         if len(zones) < SMALLEST_ZONE_COUNT:
             raise ValueError(
                 f"{len(zones)} zone is too few: EKS refuses a cluster with subnets in fewer than two. "
@@ -138,9 +136,7 @@ class Network(pulumi.ComponentResource):
         nats: list[aws.ec2.NatGateway] = []
         private: list[pulumi.Output[str]] = []
         public: list[pulumi.Output[str]] = []
-        for letter, plan in zip(
-            settings.zones, plan_subnets(settings.cidr, len(settings.zones)), strict=True
-        ):
+        for letter, plan in zip(settings.zones, plan_subnets(settings.cidr, len(settings.zones)), strict=True):
             zone = f"{args.region}{letter}"
             owned = {f"kubernetes.io/cluster/{args.cluster_name}": "shared"}
             public_subnet = aws.ec2.Subnet(
@@ -158,9 +154,7 @@ class Network(pulumi.ComponentResource):
                 opts=child,
             )
             if settings.nat == "perZone" or not nats:
-                address = aws.ec2.Eip(
-                    f"{name}-{letter}", domain="vpc", tags=tags(f"nat-{letter}"), opts=child
-                )
+                address = aws.ec2.Eip(f"{name}-{letter}", domain="vpc", tags=tags(f"nat-{letter}"), opts=child)
                 nats.append(
                     aws.ec2.NatGateway(
                         f"{name}-{letter}",

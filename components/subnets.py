@@ -31,9 +31,7 @@ def plan_subnets(vpc: IPv4Network, zones: int) -> tuple[SubnetPlan, ...]:
     when a VPC is larger than AWS allows or too small for that many zones.
     """
     if vpc.prefixlen < LARGEST_VPC_PREFIX:
-        raise ValueError(
-            f"{vpc} is larger than AWS makes a VPC. Choose a prefix of /{LARGEST_VPC_PREFIX} or more."
-        )
+        raise ValueError(f"{vpc} is larger than AWS makes a VPC. Choose a prefix of /{LARGEST_VPC_PREFIX} or more.")
     private_prefix = vpc.prefixlen + 1 + ceil(log2(max(zones, 1)))
     public_prefix = private_prefix + 4
     if public_prefix > SMALLEST_SUBNET_PREFIX:
@@ -43,12 +41,9 @@ def plan_subnets(vpc: IPv4Network, zones: int) -> tuple[SubnetPlan, ...]:
             f"/{SMALLEST_SUBNET_PREFIX} that AWS allows. Choose a VPC of /{largest} or larger."
         )
     lower, upper = vpc.subnets(prefixlen_diff=1)
-    pairs = zip(
-        lower.subnets(new_prefix=private_prefix), upper.subnets(new_prefix=public_prefix), strict=False
-    )
+    pairs = zip(lower.subnets(new_prefix=private_prefix), upper.subnets(new_prefix=public_prefix), strict=False)
     return tuple(
-        SubnetPlan(private=private, public=public)
-        for (private, public), _ in zip(pairs, range(zones), strict=False)
+        SubnetPlan(private=private, public=public) for (private, public), _ in zip(pairs, range(zones), strict=False)
     )
 
 

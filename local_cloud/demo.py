@@ -202,7 +202,10 @@ def _show_what_next(cloud: local.LocalCloud, stack: Stack) -> None:
 
 def take_down(directory: Path) -> int:
     """Destroy every stack, stop what was started and remove its files; return the exit code."""
-    return _reported(directory, _take_down)
+    code = _reported(directory, _take_down)
+    if code == 0:
+        (directory / "demo.lock").unlink(missing_ok=True)
+    return code
 
 
 def _take_down(demo: _Demo) -> int:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import yaml
 from pulumi import automation
 from pulumi.automation import EngineEvent, OpType
 
+from local_cloud.plugins.aws.__main__ import TYPES as AWS_TYPES
 from tools import locate
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +60,16 @@ class Run:
                 begun = found.get(step.urn, (position, position))[0]
                 found[step.urn] = (begun, position)
         return found
+
+
+_NAMED = {
+    "aws:eks/cluster:Cluster": ("name",),
+    "aws:eks/addon:Addon": ("clusterName", "addonName"),
+    "aws:eks/nodeGroup:NodeGroup": ("clusterName", "nodeGroupName"),
+    "aws:cloudwatch/logGroup:LogGroup": ("name",),
+    "aws:iam/role:Role": ("name",),
+}
+"""Types of which there cannot be two of one name, and the inputs that make up the name."""
 
 
 def _from_urn(urn: str) -> tuple[str, str]:
@@ -178,14 +190,34 @@ class Stack:
         return run
 
     def _finish_what_was_begun(self, stack: automation.Stack) -> None:
-        """Forget operations that a killed run never recorded the end of.
+        """Clear what a killed run began and never recorded the end of, so that it can be begun again.
 
-        Their resources may exist without being in the state. A refresh asks AWS about every resource that is
-        in it and drops the unfinished creations; those that have a name of their own are then found by it.
+        Resources with a name of their own exist in AWS without being in the state and would be in the way of
+        their own creation: they are deleted. (On a real account nothing is deleted for you: see the README.)
         """
         state = stack.export_stack()
-        if (state.deployment or {}).get("pending_operations"):
+        pending = (state.deployment or {}).get("pending_operations") or []
+        for operation in pending:
+            if operation["type"] == "creating":
+                self._remove_half_made(operation["resource"])
+        if pending:
             stack.refresh(clear_pending_creates=True, on_output=lambda _line: None)
+
+    def _remove_half_made(self, resource: Mapping[str, Any]) -> None:
+        if resource["type"] not in _NAMED:
+            return
+        inputs = resource["inputs"]
+        region = yaml.safe_load((self._copy() / f"Pulumi.{self.name}.yaml").read_text())["config"].get("aws:region")
+        session = boto3.Session(
+            self.environment["AWS_ACCESS_KEY_ID"], self.environment["AWS_SECRET_ACCESS_KEY"], region_name=region
+        )
+
+        def client(service: str) -> Any:  # noqa: ANN401  # boto3 makes these classes at run time
+            return session.client(service, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+
+        kind = AWS_TYPES[resource["type"]]
+        identity = ":".join(inputs[key] for key in _NAMED[resource["type"]])
+        kind.delete(client, identity, inputs, kind.timeout)
 
 
 def _record(run: Run, event: EngineEvent) -> None:

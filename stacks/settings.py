@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from components.addon_configuration import VpcCniSettings
-from components.dns_address import check_service_cidr
+from components.dns_address import check_local_address, check_service_cidr
 from components.eks_cluster import ClusterSettings, NodeGroupSettings, check_trunk_capable
 from components.network import NetworkSettings
 from components.node_local_dns import NodeLocalDnsSettings
@@ -100,6 +100,14 @@ class Settings(Setting):
         return check_service_cidr(value)
 
     @model_validator(mode="after")
+    def _local_address_is_free(self) -> Self:
+        try:
+            check_local_address(self.node_local_dns.local_address)
+        except ValueError as error:
+            raise ValueError(f"nodeLocalDns.localAddress: {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _no_overlap(self) -> Self:
         if overlapping(self.network.cidr, self.service_cidr):
             raise ValueError(
@@ -181,15 +189,16 @@ def _model_at(path: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, str]
         if field is None:
             continue  # a name inside a mapping, such as a node group's
         description = field.description or description
-        model = next(_models_in(field.annotation), None)
+        model = next(models_in(field.annotation), None)
     return model, description
 
 
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the models inside a field's annotation: of `dict[str, NodeGroupSettings]`, the latter."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
-        yield from _models_in(inner)
+        yield from models_in(inner)
 
 
 def _explained(error: ErrorDetails) -> str:
@@ -232,9 +241,7 @@ def current_settings() -> Settings:
     """Return the settings of the stack that is being planned or deployed."""
     prefix = f"{pulumi.get_project()}:"
     everything = pulumi.runtime.config.CONFIG.get() | pulumi.runtime.config.get_config_env()
-    own = {
-        key.removeprefix(prefix): _decoded(value) for key, value in everything.items() if key.startswith(prefix)
-    }
+    own = {key.removeprefix(prefix): _decoded(value) for key, value in everything.items() if key.startswith(prefix)}
     return parse(own, stack_file(pulumi.get_stack()))
 
 

@@ -22,6 +22,7 @@ import yaml
 from pulumi.provider.experimental import provider as api
 from pulumi.provider.experimental.server import main
 
+from local_cloud.plugins.lifetime import end_with_parent
 from local_cloud.plugins.values import UNKNOWN, has_unknown, plain, property_values
 
 VERSION = "4.34.2"
@@ -136,9 +137,11 @@ def must_replace(kind: str, old: Object, new: Object, *, mutable_config_maps: bo
         "Deployment": [("spec", "selector")],
         "Job": [("spec", "template")],
     }
-    for path in metadata + fixed.get(kind, []):
-        if at(old, *path) != at(new, *path) and not has_unknown(at(new, *path)):
-            found.append(path[0])
+    found += [
+        path[0]
+        for path in metadata + fixed.get(kind, [])
+        if at(old, *path) != at(new, *path) and not has_unknown(at(new, *path))
+    ]
     if kind == "ConfigMap" and not mutable_config_maps:
         found += [key for key in ("data", "binaryData") if old.get(key) != new.get(key)]
     return sorted(set(found))
@@ -322,4 +325,5 @@ def _overlaid(asked: Any, live: Any) -> Any:  # noqa: ANN401  # any field
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1:], VERSION, KubernetesProvider())

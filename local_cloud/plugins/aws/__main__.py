@@ -13,6 +13,7 @@ from pulumi.provider.experimental.server import main
 
 from local_cloud.plugins.aws import accounts, ec2, eks
 from local_cloud.plugins.aws.resource_type import Properties, ResourceType
+from local_cloud.plugins.lifetime import end_with_parent
 from local_cloud.plugins.values import has_unknown, plain, property_values
 
 VERSION = "7.51.1"
@@ -194,4 +195,5 @@ def _detail(key: str, old: Properties, new: Properties, replaces: list[str]) -> 
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1:], VERSION, AwsProvider())

@@ -11,6 +11,7 @@ from pulumi.provider import ConstructResult, Provider
 from pulumi.provider.server import main
 
 from local_cloud.plugins.eks.vpc_cni import merged_configuration
+from local_cloud.plugins.lifetime import end_with_parent
 
 VERSION = "4.4.0"
 """Version of pulumi-eks whose property names it has."""
@@ -238,4 +239,5 @@ class EksProvider(Provider):
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(EksProvider(VERSION), sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Network namespaces that are the lab's own, and go away whatever happens to it."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TypeVar
+
+from tools import locate
+
+PREFIX = "nodelocal-lab-"
+"""Begins the name of every namespace of every lab; the maker's process id follows."""
+
+_NETWORK = 0x40000000  # CLONE_NEWNET
+_HOME = Path("/run/netns")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Result = TypeVar("Result")
+
+
+class LabError(RuntimeError):
+    """The lab cannot do what it was asked; the message says the remedy."""
+
+
+def refuse_without_root() -> None:
+    """Raise `LabError` for who may not make network namespaces."""
+    if os.geteuid() != 0:
+        raise LabError(
+            "The lab makes network namespaces, which needs root: run it with sudo or in a container as root."
+        )
+    for program, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("setpriv", "util-linux")):
+        if shutil.which(program) is None:
+            raise LabError(f"{program} is missing, which starts the lab's containers: install {package} and try again.")
+
+
+def _alive(process: str) -> bool:
+    return process.isdigit() and Path("/proc", process).exists()
+
+
+def sweep() -> list[str]:
+    """Remove the namespaces of labs that are dead, and return their names."""
+    names = [path.name for path in _HOME.glob(f"{PREFIX}*")]
+    stale = [name for name in names if not _alive(name.removeprefix(PREFIX).split("-")[0])]
+    for name in stale:
+        subprocess.run([locate("ip"), "netns", "delete", name], check=True)
+    return stale
+
+
+class Namespace:
+    """One network namespace: a node, a pod, the VPC's router."""
+
+    def __init__(self, name: str) -> None:
+        self.name = f"{PREFIX}{os.getpid()}-{name}"
+        subprocess.run([locate("ip"), "netns", "add", self.name], check=True)
+        self._descriptor = os.open(_HOME / self.name, os.O_RDONLY | os.O_CLOEXEC)
+        # Sockets belong to the namespace of the thread that made them, so each namespace has threads of its own.
+        self._threads = ThreadPoolExecutor(thread_name_prefix=name, initializer=self._enter)
+        self.ip("link set lo up")
+
+    def _enter(self) -> None:
+        if _libc.setns(self._descriptor, _NETWORK) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {self.name}")
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Return what `function` returns inside the namespace."""
+        return self._threads.submit(function).result()
+
+    @property
+    def prefix(self) -> list[str]:
+        """The beginning of a command that runs here and ends with the lab."""
+        return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={_HOME / self.name}", "--"]
+
+    def run(self, *command: str | Path, given: str | None = None, check: bool = True) -> str:
+        """Run a command here and return its output; raises `LabError` with what it said."""
+        done = subprocess.run(
+            [*self.prefix, *map(str, command)], check=False, capture_output=True, text=True, input=given
+        )
+        if check and done.returncode != 0:
+            raise LabError(f"{self.name}: {' '.join(map(str, command))}: {done.stderr.strip()}")
+        return done.stdout
+
+    def ip(self, *lines: str) -> None:
+        """Run iproute2 commands, without the `ip`, in one go."""
+        self.run(locate("ip"), "-batch", "-", given="\n".join(lines))
+
+    def sysctl(self, **settings: str | int) -> None:
+        """Set kernel settings; `__` in a name stands for the slash, so that a link's name may have dots."""
+        wanted = [f"{name.replace('__', '/')}={value}" for name, value in settings.items()]
+        self.run("sysctl", "-qw", *wanted)
+
+    def start(self, command: Iterable[str | Path], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a process here that ends with the lab."""
+        return subprocess.Popen(
+            [*self.prefix, *map(str, command)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,  # Ctrl-C is for the lab, which then ends its processes in order
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Remove the namespace."""
+        self._threads.shutdown()
+        os.close(self._descriptor)
+        subprocess.run([locate("ip"), "netns", "delete", self.name], check=True)

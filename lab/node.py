@@ -1,0 +1,205 @@
+"""One worker node, the VPC around it, CoreDNS on another node, and the pods on this one."""
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.interception import INTERFACE
+from lab import kube_proxy, vpc_cni
+from lab.namespaces import LabError, Namespace
+from lab.vpc_cni import EnforcingMode, host_link
+from tools import locate
+
+VPC_CIDR = "10.0.0.0/16"
+NODE_NAME = "ip-10-0-1-10.ec2.internal"
+NODE = "10.0.1.10"
+NODE_GATEWAY = "10.0.1.1"
+PLAIN_POD = "10.0.1.20"
+BRANCH_POD = "10.0.2.20"
+BRANCH_GATEWAY = "10.0.2.1"
+CORE_DNS = "10.0.3.10"
+VPC_RESOLVER = "10.0.0.2"
+CLUSTER_DNS = "172.20.0.10"
+UPSTREAM = "172.20.30.30"
+
+_SERVER = f"""\
+.:53 {{
+    bind {CORE_DNS} {VPC_RESOLVER}
+    template IN A {{
+        answer "{{{{ .Name }}}} 30 IN A 192.0.2.7"
+    }}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+}}
+"""
+
+
+class Node:
+    """The lab's worker node; `machines` are its namespaces by name."""
+
+    def __init__(self, directory: Path, mode: EnforcingMode) -> None:
+        self.directory = directory
+        self.mode: EnforcingMode = mode
+        self.machines: dict[str, Namespace] = {}
+        self._coredns: subprocess.Popen[bytes] | None = None
+        self._branch_lines: list[str] = []
+
+    @property
+    def host(self) -> Namespace:
+        """The node itself."""
+        return self.machines["host"]
+
+    @property
+    def router(self) -> Namespace:
+        """The VPC: subnets' gateways and, where a scenario wants them, security groups."""
+        return self.machines["router"]
+
+    def _machine(self, name: str) -> Namespace:
+        self.machines[name] = made = Namespace(name)
+        # A node delivers between links that are not neighbours in any subnet; the kernel's check would not let it.
+        made.sysctl(net__ipv4__ip_forward=1, net__ipv4__conf__all__rp_filter=0, net__ipv4__conf__default__rp_filter=0)
+        return made
+
+    def _cable(self, one: str, link: str, other: str, far: str) -> None:
+        name = self.machines[other].name
+        self.machines[one].ip(f"link add {link} type veth peer name {far} netns {name}", f"link set {link} up")
+        self.machines[other].ip(f"link set {far} up")
+
+    def _hardware_address(self, machine: str, link: str) -> str:
+        words = self.machines[machine].run(locate("ip"), "-oneline", "link", "show", "dev", link).split()
+        return words[words.index("link/ether") + 1]
+
+    def build(self) -> None:
+        """Make the VPC, the node, CoreDNS and the plain pod."""
+        for name in ("router", "host", "coredns", "plain-pod"):
+            self._machine(name)
+        self._cable("host", "eth0", "router", "node")
+        self._cable("host", vpc_cni.TRUNK_LINK, "router", "branch")
+        self._cable("coredns", "eth0", "router", "other")
+        self.host.ip(f"addr add {NODE}/24 dev eth0", f"route add default via {NODE_GATEWAY}")
+        self.machines["coredns"].ip(
+            f"addr add {CORE_DNS}/24 dev eth0", f"addr add {VPC_RESOLVER}/32 dev lo", "route add default via 10.0.3.1"
+        )
+        self.router.ip(
+            f"addr add {NODE_GATEWAY}/24 dev node", f"addr add {BRANCH_GATEWAY}/24 dev branch",
+            "addr add 10.0.3.1/24 dev other", f"route add {VPC_RESOLVER} via {CORE_DNS}",
+            # A VPC knows no ClusterIPs, and drops what it does not know without a word.
+            "route add blackhole default",
+            # A VPC does not ask who has an address: it knows which ENI.
+            f"neigh replace {PLAIN_POD} lladdr {self._hardware_address('host', 'eth0')} dev node nud permanent",
+            f"neigh replace {BRANCH_POD} lladdr {self._hardware_address('host', vpc_cni.TRUNK_LINK)} "
+            "dev branch nud permanent",
+        )  # fmt: skip
+        self.host.ip(*vpc_cni.node_rules(self.mode), *vpc_cni.branch_routes(BRANCH_GATEWAY))
+        restore = locate("iptables").with_name("iptables-restore")
+        services = {"kube-system/kube-dns": CLUSTER_DNS, "kube-system/kube-dns-upstream": UPSTREAM}
+        self.host.run(restore, "--noflush", given=kube_proxy.rules(services, CORE_DNS))
+        self.host.run(restore, "--noflush", given=vpc_cni.snat(VPC_CIDR, NODE))
+        self._attach("plain-pod", host_link("plain-pod", None), PLAIN_POD)
+        self.host.ip(*vpc_cni.pod_routes("plain-pod", PLAIN_POD))
+        self._start_coredns()
+
+    def _attach(self, pod: str, link: str, address: str) -> None:
+        self._cable("host", link, pod, "eth0")
+        mac = self._hardware_address("host", link)
+        self.machines[pod].ip(
+            f"addr add {address}/32 dev eth0", "route add 169.254.1.1 dev eth0 scope link",
+            "route add default via 169.254.1.1 dev eth0",
+            f"neigh add 169.254.1.1 lladdr {mac} dev eth0 nud permanent",
+        )  # fmt: skip
+
+    def _start_coredns(self) -> None:
+        corefile = self.directory / "coredns.corefile"
+        corefile.write_text(_SERVER)
+        with (self.directory / "coredns.log").open("wb") as log:
+            self._coredns = self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
+        for _ in range(100):
+            if f"{CORE_DNS}:53" in self.machines["coredns"].run("ss", "-lun"):
+                return
+            time.sleep(0.05)
+        raise LabError(f"CoreDNS did not start: {(self.directory / 'coredns.log').read_text()}")
+
+    def create_branch_pod(self) -> None:
+        """Create the pod with a SecurityGroupPolicy, wired as the CNI's present mode says."""
+        self._machine("sgp-pod")
+        self._attach("sgp-pod", host_link("sgp-pod", self.mode), BRANCH_POD)
+        self._branch_lines = vpc_cni.branch_pod_routes("sgp-pod", BRANCH_POD, self.mode)
+        self.host.ip(*self._branch_lines)
+
+    def delete_branch_pod(self) -> None:
+        """Delete the pod with a SecurityGroupPolicy, its links and its routes."""
+        self.host.ip(*vpc_cni.undo(self._branch_lines))
+        self.machines.pop("sgp-pod").close()
+
+    def switch_to_standard(self) -> None:
+        """Roll aws-node out in standard mode: only pods created from now on differ; the local table stays at 20."""
+        self.mode = "standard"
+
+    def refuse_dns_of_branch_pod(self) -> None:
+        """Give the pod's security group no rule for port 53."""
+        for protocol in ("udp", "tcp"):
+            self.router.run(locate("iptables"), "-A", "FORWARD", "-i", "branch", "-p", protocol, "--dport", "53",
+                            "-j", "DROP")  # fmt: skip
+
+    def cut_coredns_off(self) -> None:
+        """Make CoreDNS and the VPC resolver unreachable, silently."""
+        self.router.run(locate("iptables"), "-I", "FORWARD", "-o", "other", "-j", "DROP")
+
+    def prepare_interface(self) -> None:
+        """Make the cache's link where the kernel has no dummy links, for a node-cache that cannot do without."""
+        name = f"link add name {INTERFACE} type"
+        with contextlib.suppress(LabError):
+            self.host.ip(f"{name} dummy", f"link del {INTERFACE}")
+            return
+        with contextlib.suppress(LabError):  # it is there already: another cache runs
+            self.host.ip(f"{name} bridge")
+
+    def settle(self) -> None:
+        """Wait until the cache's rules are there and no more are coming, which is after its pod is ready."""
+        end, since, last = time.monotonic() + 20, time.monotonic(), self.leftovers()
+        while time.monotonic() - since < 1 or not any("NOTRACK" in line for line in last):
+            if time.monotonic() > end:
+                raise LabError(f"the cache's rules do not settle: {last}")
+            time.sleep(0.1)
+            now = [line for line in self.leftovers() if not line.startswith("[")]
+            if now != last:
+                since, last = time.monotonic(), now
+
+    def why(self, server: str) -> str:
+        """Return how the node routes a packet of the pod with a branch ENI to `server`."""
+        link = host_link("sgp-pod", self.mode)
+        return self.host.run(locate("ip"), "route", "get", server, "from", BRANCH_POD, "iif", link, check=False).strip()
+
+    def leftovers(self) -> list[str]:
+        """Return what of the cache is on the node: its link and its packet rules."""
+        links = self.host.run(locate("ip"), "-oneline", "link", "show").splitlines()
+        rules = self.host.run(locate("iptables").with_name("iptables-save")).splitlines()
+        return [line for line in links if INTERFACE in line] + [
+            line for line in rules if "NodeLocal DNS Cache" in line or "node-local-dns" in line or "NOTRACK" in line
+        ]
+
+    def close(self) -> None:
+        """End CoreDNS and remove every namespace."""
+        if self._coredns is not None:
+            self._coredns.kill()
+            self._coredns.wait()
+        for machine in self.machines.values():
+            machine.close()
+        self.machines.clear()
+
+
+@contextlib.contextmanager
+def worker_node(mode: EnforcingMode) -> Iterator[Node]:
+    """Make a node whose CNI has `mode`, with both pods; it is gone at the end, whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="nodelocal-lab-") as directory:
+        node = Node(Path(directory), mode)
+        try:
+            node.build()
+            node.create_branch_pod()
+            yield node
+        finally:
+            node.close()

@@ -31,8 +31,8 @@ def rules(services: Mapping[str, str], endpoint: str) -> str:
             bodies += [
                 f'-A {to_service} -m comment --comment "{name} -> {endpoint}:53" -j {to_endpoint}',
                 f'-A {to_endpoint} -s {endpoint}/32 -m comment --comment "{name}" -j KUBE-MARK-MASQ',
-                f'-A {to_endpoint} -p {protocol} -m comment --comment "{name}" -m {protocol} '
-                f"-j DNAT --to-destination {endpoint}:53",
+                (f'-A {to_endpoint} -p {protocol} -m comment --comment "{name}" -m {protocol} '
+                f"-j DNAT --to-destination {endpoint}:53"),
             ]
     portals = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
     lines = [
@@ -43,8 +43,8 @@ def rules(services: Mapping[str, str], endpoint: str) -> str:
         "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000",
         "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
         "-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000",
-        '-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" '
-        "-j MASQUERADE --random-fully",
+        ('-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" '
+        "-j MASQUERADE --random-fully"),
         *jumps, *bodies, "COMMIT", "",
     ]  # fmt: skip
     return "\n".join(lines)

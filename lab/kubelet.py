@@ -58,7 +58,7 @@ class Container:
 
     def _script(self, root: Path, mounts: Mapping[str, Path]) -> str:
         at = shlex.quote(str(root))
-        lines = [f"cd / && mount -t tmpfs tmpfs {at}", f"mkdir {at}/etc {at}/proc {at}/dev {at}/usr {at}/run {at}/tmp"]
+        lines = [f"cd / && mount -t tmpfs tmpfs {at}", f"mkdir {at}/etc {at}/proc {at}/dev {at}/usr {at}/run {at}/tmp"]  # noqa: S108  # inside the container's root
         lines += [f"mount --bind /usr {at}/usr", f"mount -t proc proc {at}/proc", f"mount --rbind /dev {at}/dev"]
         for name in ("bin", "sbin", "lib", "lib64"):
             lines.append(

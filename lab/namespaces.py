@@ -58,6 +58,7 @@ class Namespace:
         self._descriptor = os.open(_HOME / self.name, os.O_RDONLY | os.O_CLOEXEC)
         # Sockets belong to the namespace of the thread that made them, so each namespace has threads of its own.
         self._threads = ThreadPoolExecutor(thread_name_prefix=name, initializer=self._enter)
+        self._processes: list[subprocess.Popen[bytes]] = []
         self.ip("link set lo up")
 
     def _enter(self) -> None:
@@ -93,14 +94,20 @@ class Namespace:
 
     def start(self, command: Iterable[str | Path], log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a process here that ends with the lab."""
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [*self.prefix, *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,  # Ctrl-C is for the lab, which then ends its processes in order
         )  # fmt: skip
+        self._processes.append(started)
+        return started
 
     def close(self) -> None:
-        """Remove the namespace."""
+        """End what still runs here and remove the namespace."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         self._threads.shutdown()
         os.close(self._descriptor)
         subprocess.run([locate("ip"), "netns", "delete", self.name], check=True)

@@ -1,7 +1,6 @@
 """One worker node, the VPC around it, CoreDNS on another node, and the pods on this one."""
 
 import contextlib
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -45,7 +44,6 @@ class Node:
         self.directory = directory
         self.mode: EnforcingMode = mode
         self.machines: dict[str, Namespace] = {}
-        self._coredns: subprocess.Popen[bytes] | None = None
         self._branch_lines: list[str] = []
 
     @property
@@ -116,7 +114,7 @@ class Node:
         corefile = self.directory / "coredns.corefile"
         corefile.write_text(_SERVER)
         with (self.directory / "coredns.log").open("wb") as log:
-            self._coredns = self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
+            self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
         for _ in range(100):
             if f"{CORE_DNS}:53" in self.machines["coredns"].run("ss", "-lun"):
                 return
@@ -183,10 +181,7 @@ class Node:
         ]
 
     def close(self) -> None:
-        """End CoreDNS and remove every namespace."""
-        if self._coredns is not None:
-            self._coredns.kill()
-            self._coredns.wait()
+        """End what runs on them and remove every namespace."""
         for machine in self.machines.values():
             machine.close()
         self.machines.clear()

@@ -74,7 +74,7 @@ def _send_and_count(server: str, rate: float, stop: threading.Event, load: Load)
     answered: set[int] = set()
     with selectors.DefaultSelector() as ready:
         for each in sockets:
-            each.setblocking(False)
+            each.setblocking(False)  # noqa: FBT003  # the socket module's signature
             ready.register(each, selectors.EVENT_READ)
         due, end = time.monotonic(), None
         while end is None or (time.monotonic() < end and len(answered) < load.sent):

@@ -136,7 +136,7 @@ def no_cache(report: Report, title: str) -> None:
 
 
 def strict(report: Report, title: str) -> None:
-    """The failure: with the cache, the pod with security groups loses DNS. Switching does not help it; recreating does."""
+    """Show the failure: the pod with security groups loses DNS; a switch does not help it, recreating does."""
     with worker_node("strict") as node:
         cache(node, "socket").start()
         report.strict_route = node.why(CLUSTER_DNS)
@@ -187,7 +187,7 @@ def _uninstall(interception: Interception) -> Callable[[Report, str], None]:
 
 
 def rolling_update(report: Report, title: str) -> None:
-    """The new pod starts before the old one ends, and nobody notices."""
+    """Start the new pod before the old one ends: nobody notices."""
     with worker_node("standard") as node:
         old, new = cache(node, "socket", "old"), cache(node, "socket", "new")
         old.start()
@@ -201,7 +201,7 @@ def rolling_update(report: Report, title: str) -> None:
 
 
 def coredns_unreachable(report: Report, title: str) -> None:
-    """What the cache knows it still answers; what it does not know it cannot."""
+    """Cut CoreDNS off: the cache still answers what it knows, and nothing else."""
     with worker_node("standard") as node:
         cache(node, "socket").start()
         known = queries.new_name()
@@ -213,7 +213,7 @@ def coredns_unreachable(report: Report, title: str) -> None:
 
 
 def security_group_without_dns(report: Report, title: str) -> None:
-    """The cache asks under the node's security group; the fallback needs the pod's own to allow port 53."""
+    """Let the cache ask under the node's security group; the fallback needs the pod's own to allow port 53."""
     with worker_node("standard") as node:
         pod = cache(node, "socket")
         pod.start()

@@ -43,14 +43,6 @@ demo-down: setup ## Destroy the demo's stacks and stop all it started
 lab: setup ## Show the failure and the fix in network namespaces
 	@$(PYTHON) -m lab
 
-.PHONY: bench
-bench: setup ## Measure CoreDNS alone, the cache with upstream's rules, and with ours
-	@$(PYTHON) -m lab.bench
-
-.PHONY: verify
-verify: setup ## Prove DNS on the cluster KUBECONFIG points at
-	@$(PYTHON) -m verify
-
 .PHONY: unit
 unit: setup ## The tests that need no external program (seconds)
 	@$(PYTHON) -m pytest -q -m "not engine and not lab"

@@ -3,7 +3,12 @@
 Source: aws/amazon-vpc-resource-controller-k8s, pkg/aws/vpc/limits.go, generated 2026-03-20.
 """
 
-NO_TRUNK_FAMILIES = frozenset("c1 c3 c4 d2 f1 h1 i2 m1 m2 m3 m4 p3 r3 r4 t1 t2 t3 t3a t4g u-6tb1 x1 x1e".split())
+NO_TRUNK_FAMILIES = frozenset(
+    [
+        *("c1", "c3", "c4", "d2", "f1", "h1", "i2", "m1", "m2", "m3", "m4", "p3", "r3", "r4"),
+        *("t1", "t2", "t3", "t3a", "t4g", "u-6tb1", "x1", "x1e"),
+    ]
+)
 """Families of which no size can have a trunk interface."""
 
 

@@ -134,7 +134,7 @@ done
 
 
 def listening_script(address: str) -> str:
-    """Return the probe: does this container's own node-cache hold the DNS socket?
+    """Return the probe that asks whether this container's own node-cache holds the DNS socket.
 
     The health endpoint is shared between two caches during an update and always says 200; the socket's inode
     among the process' own descriptors cannot be somebody else's.

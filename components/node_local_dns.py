@@ -67,7 +67,7 @@ class NodeLocalDnsSettings(Setting):
         return image
 
 
-def _metadata(name: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # object metadata is what Kubernetes makes of it
+def _metadata(name: str, **more: Any) -> Any:  # noqa: ANN401  # plain for manifests, typed for pulumi-kubernetes
     labels = {"k8s-app": NAME, **more.pop("labels", {})}
     return {"name": name, "namespace": NAMESPACE, "labels": labels, **more}
 

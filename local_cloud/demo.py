@@ -108,7 +108,7 @@ class _Demo:
 
 
 def _tools_in_background(pool: ThreadPoolExecutor) -> Future[dict[str, Path]]:
-    last = dict.fromkeys(_PROGRAMS, 0.0)
+    last: dict[str, float] = dict.fromkeys(_PROGRAMS, 0.0)
 
     def report(name: str, phase: str, fraction: float | None) -> None:
         now = time.monotonic()

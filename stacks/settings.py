@@ -1,11 +1,12 @@
 """The settings of a stack: one typed model over `Pulumi.<stack>.yaml`, and errors a newcomer understands."""
 
 import difflib
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import pulumi
 import yaml
@@ -134,7 +135,8 @@ class Settings(Setting):
                 "vpcCni.podSecurityGroupEnforcingMode is strict while vpcCni.podEni and nodeLocalDns.enabled are on: "
                 "a pod with a security group could not reach the cache on its own node, and the cache's rules take "
                 "away the way to CoreDNS it had before, so every name it asks would time out. "
-                "Set the mode to standard (and recreate the pods made in strict mode), or nodeLocalDns.enabled to false."
+                "Set the mode to standard (and recreate the pods made in strict mode), or nodeLocalDns.enabled to "
+                "false."
             )
         return self
 
@@ -178,33 +180,28 @@ def parse(values: Mapping[str, Any], file: str) -> Settings:
         ) from None
 
 
-def _model_at(path: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, str]:
-    """Return the model that holds the last key of `path`, and the description of the nearest setting above it."""
+def _model_at(path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the model that holds the last key of `path`."""
     model: type[BaseModel] | None = Settings
-    description = ""
     for key in path[:-1]:
-        if model is None:
-            break
-        field = next((each for each in model.model_fields.values() if each.alias == key), None)
-        if field is None:
-            continue  # a name inside a mapping, such as a node group's
-        description = field.description or description
-        model = next(models_in(field.annotation), None)
-    return model, description
+        field = next((each for each in (model.model_fields.values() if model else ()) if each.alias == key), None)
+        if field is not None:  # else a name inside a mapping, such as a node group's
+            model = next(models_in(field.annotation), None)
+    return model
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:
     """Yield the models inside a field's annotation: of `dict[str, NodeGroupSettings]`, the latter."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
-    for inner in getattr(annotation, "__args__", ()):
+    for inner in get_args(annotation):
         yield from models_in(inner)
 
 
 def _explained(error: ErrorDetails) -> str:
     path = error["loc"]
     key = ".".join(str(part) for part in path)
-    model, _ = _model_at(path)
+    model = _model_at(path)
     if error["type"] == "value_error":
         said = str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
         return f"{key}: {said}" if key else said
@@ -231,7 +228,8 @@ def stack_file(stack: str) -> str:
 
 def load_stack_file(path: Path) -> Settings:
     """Return the settings of a stack file without the engine: what tooling checks before it starts one."""
-    config: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
+    loaded: Any = yaml.safe_load(path.read_text()) or {}
+    config: dict[str, Any] = loaded.get("config") or {}
     prefix = f"{PROJECT}:"
     own = {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}
     return parse(own, f"{path.parent.name}/{path.name}")

@@ -107,15 +107,6 @@ PROGRAMS: dict[str, Program] = {
         package=".",
         purpose="CoreDNS 1.13.2 with node-cache's plugins, flags and networking, for the lab and its tests",
     ),
-    "promtool": GoProgram(
-        folder="promtool",
-        package="github.com/prometheus/prometheus/cmd/promtool",
-        purpose="testing the alert rules",
-        version_command=("--version",),
-        at_least="2.40.0",
-    ),
     "iptables": DebianProgram(package="iptables", purpose="the packet rules of the lab's node"),
-    "conntrack": DebianProgram(package="conntrack", purpose="counting the connections the lab's node tracks"),
-    "dnsperf": DebianProgram(package="dnsperf", purpose="the load of the benchmark"),
     "ip": DebianProgram(package="iproute2", purpose="the lab's network namespaces"),
 }

@@ -118,7 +118,7 @@ def _present(context: ssl.SSLContext, user: dict[str, str]) -> None:
         paths = [Path(folder, name) for name in ("crt", "key")]
         for path, data in zip(paths, ("client-certificate-data", "client-key-data"), strict=True):
             path.write_bytes(base64.b64decode(user[data]))
-        context.load_cert_chain(*paths)
+        context.load_cert_chain(paths[0], paths[1])
 
 
 def must_replace(kind: str, old: Object, new: Object, *, mutable_config_maps: bool) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_missing_compiler_is_said_in_one_sentence_with_the_remedy(
     provisioning._go_version.cache_clear()
     try:
         with pytest.raises(MissingToolError, match=r"Go compiler is missing.*install Go"):
-            locate("promtool")
+            locate("node-cache-stand-in")
     finally:
         provisioning._on_path.cache_clear()
 

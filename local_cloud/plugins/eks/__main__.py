@@ -140,7 +140,7 @@ class Cluster(pulumi.ComponentResource):
         ).apply(lambda parts: kubeconfig(parts[0], parts[1], parts[2]["data"]))
         k8s.Provider(f"{name}-eks-k8s", kubeconfig=self.kubeconfig, opts=child)
         proxy = inputs.get("kubeProxyAddonOptions") or {}
-        overwrite = {"resolve_conflicts_on_create": "OVERWRITE", "resolve_conflicts_on_update": "OVERWRITE"}
+        overwrite: Any = {"resolve_conflicts_on_create": "OVERWRITE", "resolve_conflicts_on_update": "OVERWRITE"}
         aws.eks.Addon(
             f"{name}-kube-proxy",
             cluster_name=self.cluster.name,
@@ -185,7 +185,7 @@ class ManagedNodeGroup(pulumi.ComponentResource):
     def __init__(self, name: str, inputs: dict[str, Any], opts: pulumi.ResourceOptions | None) -> None:
         super().__init__("eks:index:ManagedNodeGroup", name, None, opts)
 
-        def of(key: str, *names: str) -> dict[str, Any] | None:
+        def of(key: str, *names: str) -> Any:  # noqa: ANN401  # nested arguments, typed by the engine
             given = inputs.get(key)
             return {snake: given.get(camel) for camel, snake in (each.split("=") for each in names)} if given else None
 

@@ -31,8 +31,10 @@ def rules(services: Mapping[str, str], endpoint: str) -> str:
             bodies += [
                 f'-A {to_service} -m comment --comment "{name} -> {endpoint}:53" -j {to_endpoint}',
                 f'-A {to_endpoint} -s {endpoint}/32 -m comment --comment "{name}" -j KUBE-MARK-MASQ',
-                (f'-A {to_endpoint} -p {protocol} -m comment --comment "{name}" -m {protocol} '
-                f"-j DNAT --to-destination {endpoint}:53"),
+                (
+                    f'-A {to_endpoint} -p {protocol} -m comment --comment "{name}" -m {protocol} '
+                    f"-j DNAT --to-destination {endpoint}:53"
+                ),
             ]
     portals = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
     lines = [

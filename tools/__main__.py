@@ -42,9 +42,7 @@ def _bars(progress: Progress) -> Report:
         with lock:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=None, phase="")
-        progress.update(
-            tasks[name], phase=phase, total=None if fraction is None else 1.0, completed=fraction or 0.0
-        )
+        progress.update(tasks[name], phase=phase, total=None if fraction is None else 1.0, completed=fraction or 0.0)
 
     return report
 
@@ -54,9 +52,7 @@ def main(
         list[str] | None, typer.Argument(help="Programs to provide; all of them if none is named.")
     ] = None,
     *,
-    paths: Annotated[
-        bool, typer.Option("--paths", help="Print where each program lies, a line each.")
-    ] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print where each program lies, a line each.")] = False,
 ) -> None:
     """Provide the programs the project runs: from PATH, from the cache, or built and installed now."""
     wanted = names or list(PROGRAMS)

@@ -81,9 +81,7 @@ def _on_path(name: str) -> Path | None:
         return Path(found)
     if not program.version_command:
         return None
-    asked = subprocess.run(
-        [found, *program.version_command], check=False, capture_output=True, text=True, timeout=60
-    )
+    asked = subprocess.run([found, *program.version_command], check=False, capture_output=True, text=True, timeout=60)
     return Path(found) if asked.returncode == 0 and suitable(program, asked.stdout + asked.stderr) else None
 
 
@@ -189,7 +187,6 @@ def provision(names: Iterable[str], report: Report = _silent) -> dict[str, Path]
     wanted = list(dict.fromkeys(names))
     with ThreadPoolExecutor(max_workers=max(len(wanted), 1)) as pool:
         running = {
-            name: pool.submit(locate, name, report, min(4 * position, 16))
-            for position, name in enumerate(wanted)
+            name: pool.submit(locate, name, report, min(4 * position, 16)) for position, name in enumerate(wanted)
         }
         return {name: future.result() for name, future in running.items()}

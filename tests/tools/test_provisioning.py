@@ -9,9 +9,7 @@ from tools import provisioning
 from tools.catalogue import PROGRAMS, DebianProgram, GoProgram
 from tools.provisioning import MissingToolError, build_key, locate, suitable
 
-ENGINE = GoProgram(
-    folder="pulumi", package="p", purpose="x", version_command=("version",), at_least="3.238.0"
-)
+ENGINE = GoProgram(folder="pulumi", package="p", purpose="x", version_command=("version",), at_least="3.238.0")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +80,7 @@ def test_a_missing_system_program_without_the_right_to_install_it_names_the_pack
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setitem(PROGRAMS, "absent", DebianProgram(package="absent-package", purpose="the test"))
-    with pytest.raises(
-        MissingToolError, match=r"absent is missing.*the test.*apt-get install absent-package"
-    ):
+    with pytest.raises(MissingToolError, match=r"absent is missing.*the test.*apt-get install absent-package"):
         locate("absent")
 
 
@@ -105,9 +101,7 @@ def test_a_program_is_built_once_and_then_found(tmp_path: Path, monkeypatch: pyt
     assert built.stat().st_mtime_ns == stamp
 
 
-def test_a_build_that_fails_says_what_the_compiler_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_that_fails_says_what_the_compiler_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken build leaves no program behind and shows the compiler's own words."""
     (tmp_path / "go.mod").write_text("module broken\n\ngo 1.24\n")
     (tmp_path / "main.go").write_text("package main\n\nfunc main() { undefined() }\n")
@@ -120,9 +114,7 @@ def test_a_build_that_fails_says_what_the_compiler_said(
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     """A misspelt program name lists what there is."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "tools", "kubeclt"], check=False, capture_output=True, text=True
-    )
+    asked = subprocess.run([sys.executable, "-m", "tools", "kubeclt"], check=False, capture_output=True, text=True)
     assert asked.returncode == 1
     assert "kubeclt" in asked.stderr
     assert "kubectl" in asked.stderr

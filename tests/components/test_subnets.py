@@ -1,45 +1,54 @@
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network
 from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.subnets import plan_subnets
+from components.subnets import SMALLEST_SUBNET_PREFIX, SubnetPlan, overlapping, plan_subnets
 
-
-@given(
-    address=st.integers(0, 2**16 - 1),
-    prefix=st.integers(16, 20),
-    zones=st.integers(2, 6),
+vpcs = st.integers(16, 21).flatmap(
+    lambda prefix: st.integers(0, 2**prefix - 1).map(lambda high: IPv4Network((high << (32 - prefix), prefix)))
 )
-def test_subnets_lie_in_the_vpc_and_never_overlap(address: int, prefix: int, zones: int) -> None:
-    """For any VPC and number of zones every subnet is inside, apart from the others, and of a size AWS makes."""
-    vpc = IPv4Network((10 * 2**24 + address * 2**8, prefix), strict=False)
-    plans = plan_subnets(vpc, zones)
-    subnets = [subnet for plan in plans for subnet in (plan.private, plan.public)]
-    assert len(subnets) == 2 * zones
-    assert all(subnet.subnet_of(vpc) and 16 <= subnet.prefixlen <= 28 for subnet in subnets)
-    assert not any(first.overlaps(second) for first, second in combinations(subnets, 2))
-    assert list(collapse_addresses([*subnets, vpc])) == [vpc]
 
 
-def test_a_zone_added_within_a_power_of_two_moves_no_other() -> None:
-    """Going from three zones to four replaces no subnet."""
-    vpc = IPv4Network("10.0.0.0/16")
+def _all(plans: tuple[SubnetPlan, ...]) -> list[IPv4Network]:
+    return [network for plan in plans for network in (plan.private, plan.public)]
+
+
+@given(vpcs, st.integers(2, 4))
+def test_subnets_are_in_the_vpc_apart_and_large_enough(vpc: IPv4Network, zones: int) -> None:
+    """Whatever the VPC and the zones, AWS accepts every subnet."""
+    networks = _all(plan_subnets(vpc, zones))
+    assert len(networks) == 2 * zones
+    assert all(network.subnet_of(vpc) for network in networks)
+    assert all(16 <= network.prefixlen <= SMALLEST_SUBNET_PREFIX for network in networks)
+    assert not any(overlapping(*pair) for pair in combinations(networks, 2))
+
+
+@given(vpcs)
+def test_a_fourth_zone_moves_no_subnet(vpc: IPv4Network) -> None:
+    """A zone added within the same power of two replaces no node's subnet."""
     assert plan_subnets(vpc, 4)[:3] == plan_subnets(vpc, 3)
 
 
-@pytest.mark.parametrize(("cidr", "zones"), [("10.0.0.0/23", 2), ("10.0.0.0/22", 3)])
-def test_a_vpc_that_is_too_small_says_how_large_it_must_be(cidr: str, zones: int) -> None:
-    """The size the message names is one that works."""
-    with pytest.raises(ValueError, match="too small") as refused:
-        plan_subnets(IPv4Network(cidr), zones)
-    named = str(refused.value).split("/")[-1].split()[0]
-    assert plan_subnets(IPv4Network(f"10.0.0.0/{named}"), zones)
+def test_the_plan_of_a_common_vpc() -> None:
+    """Half of a /16 goes to pods, in equal parts; load balancers get a sixteenth of that each."""
+    assert plan_subnets(IPv4Network("10.10.0.0/16"), 2) == (
+        SubnetPlan(private=IPv4Network("10.10.0.0/18"), public=IPv4Network("10.10.128.0/22")),
+        SubnetPlan(private=IPv4Network("10.10.64.0/18"), public=IPv4Network("10.10.132.0/22")),
+    )
 
 
-def test_a_vpc_larger_than_aws_allows_is_refused() -> None:
+@pytest.mark.parametrize(("zones", "smallest"), [(2, 22), (3, 21), (4, 21)])
+def test_the_vpc_named_as_the_remedy_is_the_smallest_that_works(zones: int, smallest: int) -> None:
+    """The message's remedy is true: that size is accepted and half of it is not."""
+    assert plan_subnets(IPv4Network(f"10.0.0.0/{smallest}"), zones)
+    with pytest.raises(ValueError, match=f"of /{smallest} or larger"):
+        plan_subnets(IPv4Network(f"10.0.0.0/{smallest + 1}"), zones)
+
+
+def test_a_vpc_larger_than_aws_makes_is_refused() -> None:
     """AWS makes no VPC larger than /16."""
-    with pytest.raises(ValueError, match="larger than AWS"):
+    with pytest.raises(ValueError, match="larger than AWS makes a VPC"):
         plan_subnets(IPv4Network("10.0.0.0/15"), 2)

@@ -15,6 +15,9 @@ COMMENT = "node-local-dns"
 STATE = "/run/node-local-dns"
 """The pod's scratch directory (emptyDir): rendered Corefile, pid file, the fallback's zone."""
 
+RULES_IN_PLACE = f"{STATE}/rules-in-place"
+"""Exists once the rules are there: the cache starts after them, so that a ready pod is one that is asked."""
+
 REPAIR_SECONDS = 4
 """Pause between two looks at the rules: what somebody flushed is back well within ten seconds."""
 
@@ -85,7 +88,7 @@ each() {{
 }}
 
 match='-m socket'
-rm -f {STATE}/no-socket-match.corefile
+rm -f {STATE}/no-socket-match.corefile {RULES_IN_PLACE}
 if ! ipt -t raw -I PREROUTING -d {cluster_dns_ip} -p udp --dport 53 -m socket -j NOTRACK -m comment --comment {COMMENT}; then
   match=''
   say 'WARNING: this kernel has no socket match (xt_socket): the rules follow the cache by watching, not by packet'
@@ -94,6 +97,7 @@ if ! ipt -t raw -I PREROUTING -d {cluster_dns_ip} -p udp --dport 53 -m socket -j
     prometheus :{METRICS_PORT}
     whoami
 }}' >{STATE}/no-socket-match.corefile
+  : >{RULES_IN_PLACE}  # they come with the cache, which waits for this
 fi
 each remove
 stop() {{
@@ -123,6 +127,7 @@ while :; do
   elif [ "$(count raw)" != {counts["raw"]} ] || [ "$(count filter)" != {counts["filter"]} ] || [ "$(count nat)" != {counts["nat"]} ]; then
     [ "$(count raw)" -le {counts["raw"]} ] || each remove
     each ensure
+    : >{RULES_IN_PLACE}
     say "rules in place (match: ${{match:-none}})"
   fi
   pause={REPAIR_SECONDS}

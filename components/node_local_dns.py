@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from components.corefile import METRICS_PORT, SETUP_METRICS_PORT, CorefileSettings, refuse_loops, render
 from components.interception import (
     NODE_CACHE,
+    RULES_IN_PLACE,
     STATE,
     Interception,
     listening_script,
@@ -143,6 +144,11 @@ def _pod(settings: NodeLocalDnsSettings, cluster_dns_ip: str) -> dict[str, Any]:
         "command": ["sh", "-c", rules_script(settings.local_address, cluster_dns_ip)],
         # Started before the cache and ended after it: the last one out removes the rules and the interface.
         "restartPolicy": "Always",
+        "startupProbe": {
+            "exec": {"command": ["sh", "-c", f"[ -e {RULES_IN_PLACE} ]"]},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
         "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
         # NET_ADMIN: rules, and the interface at the end. NET_RAW: iptables-legacy. NET_BIND_SERVICE: the
         # short-lived node-cache that removes the interface.

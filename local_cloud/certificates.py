@@ -38,13 +38,16 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> Path:
     return path
 
 
+_LONGEST_NAME = 64  # characters of a common name (X.520 ub-common-name); a cluster's name may have 100
+
+
 class CertificateAuthority:
     """A certificate authority whose files live in `directory`."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_LONGEST_NAME])])
         certificate = (
             self._builder(self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -209,6 +209,7 @@ def take_down(directory: Path) -> int:
 
 
 def _take_down(demo: _Demo) -> int:
+    failed = False
     record = demo.layout.read_record()
     if record is not None and record.process.process() is not None:
         cloud = local.LocalCloud.start(demo.layout.directory, {"pulumi": locate("pulumi"), **provision(_PROGRAMS)})
@@ -219,7 +220,13 @@ def _take_down(demo: _Demo) -> int:
             demo.break_stale_lock(stack)
             stack.unprotect()
             with _Progress(f"Destroy: {project.name if project == CONSUMER else 'stack'} {name}").shown() as progress:
-                run = stack.destroy(progress.watch)
+                try:
+                    run = stack.destroy(progress.watch)
+                except CommandError as error:
+                    failed = True
+                    _console.print(str(error), markup=False)
+                    _console.print("  Not everything could be destroyed; what is left goes with the local cloud.")
+                    continue
             _console.print(f"  {len(run.changes())} deleted")
     local.stop(demo.layout)
     demo.forget()
@@ -227,7 +234,7 @@ def _take_down(demo: _Demo) -> int:
         shutil.rmtree(demo.layout.directory / leftover, ignore_errors=True)
     (demo.layout.directory / "kubeconfig-of-stack").unlink(missing_ok=True)
     _console.print("Everything the demo made is gone.")
-    return 0
+    return 1 if failed else 0
 
 
 def _reported(directory: Path, action: Callable[[_Demo], int]) -> int:

@@ -184,7 +184,7 @@ class Stack:
             if watch is not None:
                 watch(event)
 
-        if command == "up":
+        if command in {"up", "destroy"}:
             self._finish_what_was_begun(stack)
         getattr(stack, command)(on_event=on_event, on_output=lambda _line: None)
         return run

@@ -288,7 +288,7 @@ class KubernetesProvider(api.Provider):
         path = cluster.path(version, kind, namespace, name)
         cluster.request("DELETE", path, params={"propagationPolicy": "Background"})
         if kind == "Namespace":
-            return  # empties in the background, by a controller that the local cloud does not have
+            return  # empties in the background
         end = time.monotonic() + _GONE_WITHIN
         while cluster.request("GET", path).status_code != httpx.codes.NOT_FOUND:
             if time.monotonic() > end:

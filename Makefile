@@ -24,7 +24,7 @@ $(VENV)/.synced: requirements-dev.txt
 	@python3 -m venv $(VENV) || { \
 	  echo "Python cannot make a virtual environment: on Debian and Ubuntu run 'sudo apt-get install python3-venv' and try again." >&2; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check $(UV)
-	@$(VENV)/bin/uv pip sync --require-hashes --python $(PYTHON) requirements-dev.txt
+	@$(VENV)/bin/uv pip sync --require-hashes --python $(PYTHON) requirements-dev.txt 2>&1 | sed -u '/^ [-+] /d'
 	@touch $@
 
 .PHONY: tools
@@ -43,8 +43,12 @@ demo-down: setup ## Destroy the demo's stacks and stop all it started
 lab: setup ## Show the failure and the fix in network namespaces
 	@$(PYTHON) -m lab
 
+.PHONY: bench
+bench: setup ## Measure the cache against CoreDNS, and our rules against upstream's
+	@$(PYTHON) -m lab.bench
+
 .PHONY: unit
-unit: setup ## The tests that need no external program (seconds)
+unit: setup ## The tests without a cluster and without namespaces
 	@$(PYTHON) -m pytest -q -m "not engine and not lab"
 
 .PHONY: test
@@ -61,3 +65,7 @@ lint: setup ## Style, types, and what else keeps the house in order
 lock: setup ## Resolve the dependencies of pyproject.toml anew and lock them with hashes
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
+
+.PHONY: reference
+reference: setup ## Write the table of settings in README.md anew
+	@$(PYTHON) -m stacks.reference --write README.md

@@ -15,6 +15,11 @@ EnforcingMode = Literal["standard", "strict"]
 class VpcCniSettings(Setting):
     """How the VPC CNI gives pods their network."""
 
+    manage: bool = False
+    """For a cluster that `source` names: take over its vpc-cni, add-on or not, and set `podEni` and
+    `podSecurityGroupEnforcingMode` in its configuration; every other value stays as it is, and the add-on stays
+    when this stack goes. Of a cluster made here all of vpc-cni is managed, always."""
+
     pod_eni: bool = True
     """Give pods that a SecurityGroupPolicy selects a branch network interface of their own (ENABLE_POD_ENI).
     Has to be on before nodes start: a node gets its trunk interface when it boots."""

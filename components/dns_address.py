@@ -1,6 +1,7 @@
 """The cluster's DNS address, and which address the node's cache may take beside it."""
 
 import ipaddress
+from collections.abc import Iterator, Mapping
 
 CLUSTER_DNS_OFFSET = 10
 """EKS gives the Service kube-dns the tenth address of the service CIDR."""
@@ -16,6 +17,7 @@ AWS_LINK_LOCAL: dict[str, str] = {
     "169.254.1.1/32": "the gateway the VPC CNI gives every pod",
     "169.254.169.0/24": "the instance's metadata, DNS and time (169.254.169.254, .253 and .123)",
     "169.254.170.0/24": "the credentials of ECS and of EKS Pod Identity (169.254.170.2 and .23)",
+    "169.254.171.0/24": "VPC Lattice, whose managed prefix list it is in",
     "169.254.172.0/22": "blocked by the VPC CNI on nodes with IPv6",
     "169.254.255.0/24": "reserved by RFC 3927",
 }
@@ -68,3 +70,18 @@ def check_local_address(address: str) -> str:
                 f"{address} is in {cidr}, which is {owner}; the node would lose it. Use the default, 169.254.20.10."
             )
     return str(parsed)
+
+
+def clashes(address: str, networks: Mapping[str, str]) -> Iterator[str]:
+    """Yield why the node's cache cannot take a link-local address: each network, by what it is, that owns it."""
+    try:
+        parsed = ipaddress.IPv4Address(address)
+    except ValueError:
+        return  # no address at all: `check_local_address` says so
+    for name, cidr in networks.items():
+        network = ipaddress.ip_network(cidr, strict=False)
+        if parsed in LINK_LOCAL and parsed in network:
+            yield (
+                f"{address} is in {name} ({network}), so every node would lose the host, pod or Service that owns it. "
+                f"Choose a link-local address outside {network}."
+            )

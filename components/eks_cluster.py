@@ -1,67 +1,100 @@
 """An EKS cluster whose pods can have security groups and still reach the DNS cache of their node."""
 
+import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, collapse_addresses
 from typing import Annotated, Literal, Self, get_args
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as k8s
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from components.addon_configuration import VpcCniSettings, vpc_cni_configuration
-from components.dns_address import cluster_dns_address
-from components.instance_types import can_trunk
+from components.cluster_dns import read_cluster_dns
+from components.cluster_name import ClusterName
+from components.instance_types import architecture, can_trunk
+from components.kubeconfig import kubeconfig
+from components.node_labels import NodeLabels
+from components.outputs import StackOutputs
+from components.partition import partition
+from components.principals import check_principal, short_name
 from components.setting import Setting
 from components.versions import AddonVersions
 
 LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
-ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+TAGGED_WITH_NODES = ("instance", "volume", "network-interface")
+"""What a launch template makes; EKS hands a node group's own tags on to none of it."""
+
+
+def _number(value: object) -> object:
+    """Return the number that a text is, as which it arrives when it was set as a path; anything else as it is."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
 
 Retention = Literal[
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
 ]
 
 
+_IMAGES = {"x86_64": "AL2023_x86_64_STANDARD", "arm64": "AL2023_ARM_64_STANDARD"}
+"""Amazon Linux 2023 by architecture, as EKS names it (amiType)."""
+
+
 class ClusterSettings(Setting):
     """The control plane."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,99}$")] | None = None
+    name: ClusterName | None = None
     """The cluster's name in EKS; absent: the project's name and the stack's."""
 
     public_access_cidrs: tuple[IPv4Network, ...] = ()
-    """Networks from which the public API endpoint answers; empty: the endpoint is private only."""
+    """Networks from which the public API endpoint answers, as a list or as text with commas; empty: the endpoint is
+    private only."""
 
-    admins: tuple[str, ...] = ()
+    admins: tuple[Annotated[str, AfterValidator(check_principal)], ...] = ()
     """ARNs of IAM roles or users that administer the cluster, beside whoever creates it."""
 
     log_types: tuple[LogType, ...] = get_args(LogType)
     """Control-plane logs to keep; default: all."""
 
-    log_retention_days: Retention = 30
+    log_retention_days: Annotated[Retention, BeforeValidator(_number)] = 30
     """Days the control-plane logs are kept (CloudWatch takes only certain numbers)."""
 
     deletion_protection: bool = False
     """Make Pulumi refuse to delete the cluster and the key of its secrets until this is turned off."""
 
+    @field_validator("public_access_cidrs", mode="before")
+    @classmethod
+    def _listed(cls, cidrs: object) -> object:
+        return [each.strip() for each in cidrs.split(",")] if isinstance(cidrs, str) else cidrs
+
     @field_validator("public_access_cidrs")
     @classmethod
     def _not_the_internet(cls, cidrs: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
-        for cidr in cidrs:
-            if cidr.prefixlen == 0:
-                raise ValueError(
-                    f"{cidr} is the whole internet; anybody could try the cluster's API. "
-                    "Name the networks of your people and pipelines, or none for a private endpoint."
-                )
+        if any(cidr.prefixlen == 0 for cidr in collapse_addresses(cidrs)):
+            are = "is" if len(cidrs) == 1 else "together are"
+            raise ValueError(
+                f"{', '.join(map(str, cidrs))} {are} the whole internet; anybody could try the cluster's API. "
+                "Name the networks of your people and pipelines, or none for a private endpoint."
+            )
         return cidrs
+
+    @field_validator("admins")
+    @classmethod
+    def _each_once(cls, admins: tuple[str, ...]) -> tuple[str, ...]:
+        twice = next((each for each in admins if admins.count(each) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is there twice, and EKS makes one access entry for it. Name each once.")
+        return admins
 
 
 class NodeGroupSettings(Setting):
     """A managed node group."""
 
-    instance_types: Annotated[tuple[str, ...], Field(min_length=1)]
-    """EC2 instance types, in order of preference."""
+    instance_types: Annotated[tuple[str, ...], Field(min_length=1, examples=[["m6i.large"]])]
+    """EC2 instance types, in order of preference, all x86_64 or all arm64; the Amazon Linux 2023 image follows."""
 
     min_size: Annotated[int, Field(ge=0)] = 1
     """Nodes at least."""
@@ -75,14 +108,17 @@ class NodeGroupSettings(Setting):
     capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
     """Whether AWS may take the nodes back."""
 
-    architecture: Literal["x86_64", "arm64"] = "x86_64"
-    """Processor of the instance types; chooses the Amazon Linux 2023 image."""
-
     disk_size_gib: Annotated[int, Field(ge=20)] = 50
     """Root volume (gp3, encrypted), in GiB."""
 
-    labels: dict[str, str] = {}
+    labels: NodeLabels = {}
     """Kubernetes labels of the nodes."""
+
+    @field_validator("instance_types")
+    @classmethod
+    def _one_architecture(cls, instance_types: tuple[str, ...]) -> tuple[str, ...]:
+        architecture(instance_types)
+        return instance_types
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
@@ -92,6 +128,16 @@ class NodeGroupSettings(Setting):
                 "this order; EKS refuses that. Make min <= desired <= max."
             )
         return self
+
+
+def check_node_group_name(name: str) -> str:
+    """Return `name` if EKS takes it for a node group, else raise `ValueError`."""
+    if re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,39}", name) is None:  # 63, with what Pulumi puts around it
+        raise ValueError(
+            f"{name!r} is no name for a node group, and EKS would say so only after the cluster was made. Use at most "
+            "40 letters, digits, - and _, with a letter or digit first."
+        )
+    return name
 
 
 def check_trunk_capable(instance_types: tuple[str, ...]) -> None:
@@ -132,11 +178,17 @@ class EksClusterArgs:
     vpc_id: pulumi.Input[str]
     """The VPC."""
 
+    control_plane_subnet_ids: pulumi.Input[list[str]]
+    """Subnets of the control plane's interfaces. EKS never lets them have other zones than at the start."""
+
     private_subnet_ids: pulumi.Input[list[str]]
-    """Subnets of nodes and of the control plane's interfaces."""
+    """Subnets of nodes."""
 
     public_subnet_ids: pulumi.Input[list[str]]
     """Subnets of public load balancers."""
+
+    region: str
+    """AWS region."""
 
     tags: dict[str, str]
     """Tags of every resource."""
@@ -151,17 +203,24 @@ class EksCluster(pulumi.ComponentResource):
     kubernetes: k8s.Provider
     """The provider through which everything inside the cluster is made."""
 
-    core_dns: aws.eks.Addon
-    """CoreDNS; what depends on it starts when cluster DNS works."""
+    kubeconfig: pulumi.Output[str]
+    """How its API is reached; holds no secret."""
 
     dns_ip: pulumi.Output[str]
     """ClusterIP of kube-dns, read from the cluster."""
+
+    inside: pulumi.ResourceOptions
+    """How the cache is made: in this cluster, after CoreDNS and with it all it needs; gone with the cluster."""
+
+    outputs: StackOutputs
+    """What other stacks are told."""
 
     def __init__(self, name: str, args: EksClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-node-local-dns:index:EksCluster", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         protected = pulumi.ResourceOptions(parent=self, protect=args.settings.deletion_protection)
         tags = args.tags
+        arn = f"arn:{partition(args.region)}"
 
         key = aws.kms.Key(
             f"{name}-secrets",
@@ -183,7 +242,7 @@ class EksCluster(pulumi.ComponentResource):
             f"{name}-service",
             "eks.amazonaws.com",
             # The second one lets EKS attach branch interfaces: without it no pod gets a security group.
-            ["AmazonEKSClusterPolicy", "AmazonEKSVPCResourceController"],
+            [f"{arn}:iam::aws:policy/{each}" for each in ("AmazonEKSClusterPolicy", "AmazonEKSVPCResourceController")],
             tags,
         )
         cluster = eks.Cluster(
@@ -193,8 +252,7 @@ class EksCluster(pulumi.ComponentResource):
             authentication_mode=eks.AuthenticationMode.API,
             service_role=service_role,
             vpc_id=args.vpc_id,
-            private_subnet_ids=args.private_subnet_ids,
-            public_subnet_ids=args.public_subnet_ids,
+            private_subnet_ids=args.control_plane_subnet_ids,
             kubernetes_service_ip_address_range=args.service_cidr,
             endpoint_private_access=True,
             endpoint_public_access=bool(args.settings.public_access_cidrs),
@@ -227,7 +285,15 @@ class EksCluster(pulumi.ComponentResource):
         self.oidc_issuer = control_plane.identities.apply(lambda each: str(each[0].oidcs[0].issuer))
         self.security_group_id = control_plane.vpc_config.apply(lambda vpc: str(vpc.cluster_security_group_id))
         self.service_cidr = control_plane.kubernetes_network_config.apply(lambda net: str(net.service_ipv4_cidr))
-        self.kubeconfig = cluster.kubeconfig_json
+        # Not the component's own, which lacks the region and works only where AWS_REGION happens to be set.
+        self.kubeconfig = pulumi.Output.all(self.endpoint, self.certificate_authority).apply(
+            lambda known: kubeconfig(
+                cluster_name=args.cluster_name,
+                region=args.region,
+                endpoint=str(known[0]),
+                certificate_authority=str(known[1]),
+            )
+        )
         self.oidc_provider = aws.iam.OpenIdConnectProvider(
             name,
             url=self.oidc_issuer,
@@ -235,19 +301,19 @@ class EksCluster(pulumi.ComponentResource):
             tags=tags,
             opts=child,
         )
-        for position, principal in enumerate(args.settings.admins):
+        for principal in args.settings.admins:
             entry = aws.eks.AccessEntry(
-                f"{name}-admin-{position}",
+                f"{name}-admin-{short_name(principal)}",
                 cluster_name=self.name,
                 principal_arn=principal,
                 tags=tags,
                 opts=child,
             )
             aws.eks.AccessPolicyAssociation(
-                f"{name}-admin-{position}",
+                f"{name}-admin-{short_name(principal)}",
                 cluster_name=self.name,
                 principal_arn=entry.principal_arn,
-                policy_arn=ADMIN_POLICY,
+                policy_arn=f"{arn}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
                 access_scope={"type": "cluster"},
                 opts=child,
             )
@@ -255,15 +321,18 @@ class EksCluster(pulumi.ComponentResource):
         node_role, node_policies = self._role(
             f"{name}-node",
             "ec2.amazonaws.com",
-            ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"],
+            [
+                f"{arn}:iam::aws:policy/{each}"
+                for each in ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy")
+            ],
             tags,
         )
         groups = [
-            self._node_group(f"{name}-{group}", settings, cluster, node_role, node_policies, args)
+            self._node_group(name, group, settings, cluster, node_role, node_policies, args)
             for group, settings in args.node_groups.items()
         ]
         # Not inside eks.Cluster: there it would wait for nodes that wait for it (pulumi/pulumi-eks#1819).
-        self.core_dns = aws.eks.Addon(
+        core_dns = aws.eks.Addon(
             f"{name}-coredns",
             cluster_name=self.name,
             addon_name="coredns",
@@ -282,13 +351,36 @@ class EksCluster(pulumi.ComponentResource):
             enable_config_map_mutable=True,
             opts=child,
         )
-        service = k8s.core.v1.Service.get(
+        self.dns_ip = read_cluster_dns(
             f"{name}-kube-dns",
-            "kube-system/kube-dns",
-            opts=pulumi.ResourceOptions(parent=self, provider=self.kubernetes, depends_on=[self.core_dns]),
+            cluster_name=args.cluster_name,
+            service_cidr=args.service_cidr,
+            opts=pulumi.ResourceOptions(parent=self, provider=self.kubernetes, depends_on=[core_dns]),
         )
-        self.dns_ip = _dns_ip(service, cluster_dns_address(args.service_cidr), args.cluster_name)
-        self.control_plane = cluster
+        self.inside = pulumi.ResourceOptions(
+            providers={"kubernetes": self.kubernetes}, depends_on=[core_dns], deleted_with=cluster
+        )
+        self.outputs = StackOutputs(
+            cluster_name=self.name,
+            cluster_endpoint=self.endpoint,
+            cluster_certificate_authority=self.certificate_authority,
+            kubernetes_version=args.kubernetes_version,
+            region=args.region,
+            oidc_issuer=self.oidc_issuer,
+            oidc_provider_arn=self.oidc_provider.arn,
+            vpc_id=args.vpc_id,
+            private_subnet_ids=args.private_subnet_ids,
+            public_subnet_ids=args.public_subnet_ids,
+            cluster_security_group_id=self.security_group_id,
+            service_ipv4_cidr=self.service_cidr,
+            cluster_dns_ip=self.dns_ip,
+            node_local_dns_ip="",
+            pod_security_group_enforcing_mode=args.vpc_cni.pod_security_group_enforcing_mode,
+            vpc_cni_version=args.addon_versions.vpc_cni,
+            kube_proxy_version=args.addon_versions.kube_proxy,
+            core_dns_version=args.addon_versions.core_dns,
+            kubeconfig=self.kubeconfig,
+        )
         self.register_outputs(
             {
                 "name": self.name,
@@ -315,9 +407,9 @@ class EksCluster(pulumi.ComponentResource):
         )
         attachments = [
             aws.iam.RolePolicyAttachment(
-                f"{name}-{policy}",
+                f"{name}-{policy.rpartition('/')[2]}",
                 role=role.name,
-                policy_arn=f"arn:aws:iam::aws:policy/{policy}",
+                policy_arn=policy,
                 opts=pulumi.ResourceOptions(parent=self),
             )
             for policy in policies
@@ -326,13 +418,15 @@ class EksCluster(pulumi.ComponentResource):
 
     def _node_group(
         self,
-        name: str,
+        parent: str,
+        group: str,
         settings: NodeGroupSettings,
         cluster: eks.Cluster,
         role: aws.iam.Role,
         policies: list[aws.iam.RolePolicyAttachment],
         args: EksClusterArgs,
     ) -> eks.ManagedNodeGroup:
+        name = f"{parent}-{group}"
         template = aws.ec2.LaunchTemplate(
             name,
             # One hop: a pod cannot reach the node's credentials (host-network pods can).
@@ -352,6 +446,10 @@ class EksCluster(pulumi.ComponentResource):
                     },
                 }
             ],
+            tag_specifications=[
+                {"resource_type": each, "tags": {**args.tags, "Name": f"{args.cluster_name}-{group}"}}
+                for each in TAGGED_WITH_NODES
+            ],
             update_default_version=True,
             tags=args.tags,
             opts=pulumi.ResourceOptions(parent=self),
@@ -364,7 +462,7 @@ class EksCluster(pulumi.ComponentResource):
             node_role=role,
             subnet_ids=args.private_subnet_ids,
             instance_types=list(settings.instance_types),
-            ami_type=f"AL2023_{'ARM_64' if settings.architecture == 'arm64' else 'x86_64'}_STANDARD",
+            ami_type=_IMAGES[architecture(settings.instance_types)],
             capacity_type=settings.capacity_type,
             scaling_config=aws.eks.NodeGroupScalingConfigArgs(
                 min_size=settings.min_size, desired_size=settings.desired_size, max_size=settings.max_size
@@ -377,25 +475,3 @@ class EksCluster(pulumi.ComponentResource):
             tags=args.tags,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, *policies]),
         )
-
-
-def _dns_ip(service: k8s.core.v1.Service, expected: str, cluster_name: str) -> pulumi.Output[str]:
-    def checked(address: str) -> str:
-        if address != expected:
-            raise pulumi.RunError(
-                f"The Service kube-dns of {cluster_name} has the address {address}, not the {expected} that EKS gives "
-                "it in this service CIDR. The cache would answer on an address that no pod asks. Somebody has made "
-                "the Service anew: delete it and let the CoreDNS add-on recreate it with `spec.clusterIP` set to "
-                f"{expected}, then run again."
-            )
-        return address
-
-    read = service.spec.apply(lambda spec: str(spec.cluster_ip)).apply(checked)
-    if not pulumi.runtime.is_dry_run():
-        return read
-
-    async def shown() -> str:
-        """Before the cluster exists a preview shows the address that it will have."""
-        return await read.future() or expected if await read.is_known() else expected
-
-    return pulumi.Output.from_input(shown())

@@ -37,7 +37,7 @@ class StackOutputs:
     """Issuer of the cluster's service account tokens."""
 
     oidc_provider_arn: pulumi.Input[str]
-    """IAM identity provider of that issuer, for roles of service accounts."""
+    """IAM identity provider of that issuer, for roles of service accounts; empty when there is none."""
 
     vpc_id: pulumi.Input[str]
     """The VPC."""
@@ -64,21 +64,27 @@ class StackOutputs:
     """The VPC CNI's mode: `standard` or `strict`."""
 
     vpc_cni_version: pulumi.Input[str]
-    """Version of the vpc-cni add-on."""
+    """Version of the vpc-cni add-on; empty when it is no EKS add-on."""
 
     kube_proxy_version: pulumi.Input[str]
-    """Version of the kube-proxy add-on."""
+    """Version of the kube-proxy add-on; empty when it is no EKS add-on."""
 
     core_dns_version: pulumi.Input[str]
-    """Version of the coredns add-on."""
+    """Version of the coredns add-on; empty when it is no EKS add-on."""
 
     kubeconfig: pulumi.Input[str]
     """Kubeconfig that gets its token from `aws eks get-token`; holds no secret."""
 
-    def export(self) -> None:
-        """Make these the stack's outputs."""
-        for field in dataclasses.fields(self):
-            pulumi.export(to_camel(field.name), getattr(self, field.name))
+    def export(self, **known_later: pulumi.Input[str]) -> None:
+        """Make these the stack's outputs, with what was not known when they were put together."""
+        outputs = dataclasses.replace(self, **known_later)
+        for field in dataclasses.fields(outputs):
+            pulumi.export(to_camel(field.name), getattr(outputs, field.name))
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """Return the outputs' names, as other stacks see them."""
+        return frozenset(to_camel(field.name) for field in dataclasses.fields(cls))
 
     @classmethod
     def read(cls, reference: pulumi.StackReference) -> Self:

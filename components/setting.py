@@ -19,3 +19,7 @@ class Setting(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+
+CLOSED = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+"""Of the arguments of a component that is also a package: no unknown key, and outputs beside plain values."""

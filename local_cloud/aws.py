@@ -6,6 +6,9 @@ from typing import Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.launch_templates import LaunchTemplateVersion
+from moto.ec2.utils import convert_tag_spec
 from moto.iam.models import IAMBackend, iam_backends
 from moto.logs.models import logs_backends
 from moto.sts.models import STSBackend, sts_backends
@@ -213,7 +216,10 @@ class MotoNeighbours:
         """Launch a node group's instances, spread over its subnets."""
         ec2 = _ec2(region)
         subnets = self._subnets(region, node_group["subnets"])
-        instance_type = (node_group.get("instanceTypes") or [self._template_type(region, node_group)])[0]
+        template = self._template(region, node_group.get("launchTemplate"))
+        of_template = template.instance_type if template else ""
+        instance_type = (node_group.get("instanceTypes") or [of_template or "t3.medium"])[0]
+        tags = convert_tag_spec(template.data.get("TagSpecifications") or []) if template else {}
         launched: list[NodeInstance] = []
         for index in range(count):
             subnet = subnets[index % len(subnets)]
@@ -227,11 +233,13 @@ class MotoNeighbours:
                 subnet_id=subnet.id,
                 security_group_ids=[group_id],
                 tags={
+                    **tags,
                     "instance": {
+                        **tags.get("instance", {}),
                         "eks:cluster-name": cluster,
                         "eks:nodegroup-name": node_group["nodegroupName"],
                         f"kubernetes.io/cluster/{cluster}": "owned",
-                    }
+                    },
                 },
             )
             instance = reservation.instances[0]
@@ -247,13 +255,19 @@ class MotoNeighbours:
             )
         return launched
 
-    def _template_type(self, region: str, node_group: Document) -> str:
-        reference = node_group["launchTemplate"]
-        templates = _ec2(region).launch_templates.values()
-        for template in templates:
+    def _template(self, region: str, reference: Document | None) -> LaunchTemplateVersion | None:
+        """Return the version of a launch template that a node group names."""
+        if reference is None:
+            return None
+        for template in _ec2(region).launch_templates.values():
             if template.id == reference.get("id") or template.name == reference.get("name"):
-                return template.latest_version().instance_type or "t3.medium"
+                return template.get_version(reference.get("version", "$Default"))
         raise InvalidParameterError(f"Launch template {reference} does not exist.")
+
+    def architectures(self, instance_type: str) -> list[str]:
+        """Return the architectures of an instance type; of none there is, none."""
+        known = INSTANCE_TYPES.get(instance_type, {})
+        return list(known.get("ProcessorInfo", {}).get("SupportedArchitectures", []))
 
     def terminate_nodes(self, region: str, instance_ids: Iterable[str]) -> None:
         """Terminate instances and free their network interfaces."""

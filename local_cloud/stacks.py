@@ -1,10 +1,8 @@
 """Running the project's own programs on the real engine, in this process, against a local cloud."""
 
 import os
-import runpy
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ import yaml
 from pulumi import automation
 from pulumi.automation import EngineEvent, OpType
 
+from local_cloud.cloud import ROOT
+from local_cloud.inline_program import InlineProgram
 from local_cloud.plugins.aws.__main__ import TYPES as AWS_TYPES
 from tools import locate
 
-ROOT = Path(__file__).parents[1]
 Watcher = Callable[[EngineEvent], None]
 
 CHANGES = frozenset({"create", "update", "delete", "replace", "create-replacement", "delete-replaced", "import"})
@@ -137,7 +136,7 @@ class Stack:
             resource.pop("protect", None)
         stack.import_stack(state)
 
-    def _workspace(self) -> automation.LocalWorkspace:
+    def _workspace(self, program: InlineProgram | None = None) -> automation.LocalWorkspace:
         linked = self.directory / "engine" / "bin" / "pulumi"  # the SDK wants a folder with bin/pulumi in it
         if not linked.exists():
             linked.parent.mkdir(parents=True, exist_ok=True)
@@ -146,13 +145,13 @@ class Stack:
         command = automation.PulumiCommand(str(linked.parents[1]))
         return automation.LocalWorkspace(
             work_dir=str(self._copy()),
-            program=self._program,
+            program=program,
             env_vars=dict(self.environment),
             pulumi_command=command,
         )
 
-    def _automation(self) -> automation.Stack:
-        return automation.Stack.create_or_select(self.name, self._workspace())
+    def _automation(self, program: InlineProgram | None = None) -> automation.Stack:
+        return automation.Stack.create_or_select(self.name, self._workspace(program))
 
     def _copy(self) -> Path:
         copy = self.directory / self.project.name / self.name
@@ -171,13 +170,10 @@ class Stack:
         target.write_text(yaml.safe_dump(now))
         return copy
 
-    def _program(self) -> None:
-        with _importable(ROOT):
-            runpy.run_path(str(self.project / "__main__.py"), run_name="__main__")
-
     def _run(self, command: str, watch: Watcher | None) -> Run:
         run = Run()
-        stack = self._automation()
+        program = InlineProgram(self.project)
+        stack = self._automation(program)
 
         def on_event(event: EngineEvent) -> None:
             _record(run, event)
@@ -186,7 +182,8 @@ class Stack:
 
         if command in {"up", "destroy"}:
             self._finish_what_was_begun(stack)
-        getattr(stack, command)(on_event=on_event, on_output=lambda _line: None)
+        with _surrounded_by(self.environment), closing(program):
+            getattr(stack, command)(on_event=on_event, on_output=lambda _line: None)
         return run
 
     def _finish_what_was_begun(self, stack: automation.Stack) -> None:
@@ -204,7 +201,8 @@ class Stack:
             stack.refresh(clear_pending_creates=True, on_output=lambda _line: None)
 
     def _remove_half_made(self, resource: Mapping[str, Any]) -> None:
-        if resource["type"] not in _NAMED:
+        # What is kept when its stack goes may have been there before: the next run finds it, and adopts it.
+        if resource["type"] not in _NAMED or resource.get("retainOnDelete"):
             return
         inputs = resource["inputs"]
         region = yaml.safe_load((self._copy() / f"Pulumi.{self.name}.yaml").read_text())["config"].get("aws:region")
@@ -237,14 +235,14 @@ def _record(run: Run, event: EngineEvent) -> None:
 
 
 @contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """Let a program import the project's rooms, as it can when its own project runs it."""
-    text = os.fspath(root)
-    added = text not in sys.path
-    if added:
-        sys.path.insert(0, text)
+def _surrounded_by(environment: Mapping[str, str]) -> Iterator[None]:
+    """Let what the program starts in this process, such as `aws` for a token, find the local cloud."""
+    before = dict(os.environ)
+    for name in before.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
     try:
         yield
     finally:
-        if added:
-            sys.path.remove(text)
+        os.environ.clear()
+        os.environ.update(before)

@@ -102,11 +102,29 @@ PROGRAMS: dict[str, Program] = {
         at_least="1.30.0",
         linker_variables=_KUBERNETES_VERSION_VARIABLES,
     ),
+    "package-sdk": GoProgram(
+        folder="package-sdk",
+        package=".",
+        purpose="writing the component package's SDKs with Pulumi's own generators, for its tests",
+    ),
     "node-cache-stand-in": GoProgram(
         folder="node-cache-stand-in",
         package=".",
         purpose="CoreDNS 1.13.2 with node-cache's plugins, flags and networking, for the lab and its tests",
     ),
+    "promtool": GoProgram(
+        folder="promtool",
+        package="github.com/prometheus/prometheus/cmd/promtool",
+        purpose="testing that every alert fires when it should and is silent otherwise",
+    ),
+    "actionlint": GoProgram(
+        folder="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        purpose="checking the workflows",
+    ),
+    "dnsperf": DebianProgram(package="dnsperf", purpose="the benchmark's load"),
+    "dig": DebianProgram(package="bind9-dnsutils", purpose="the questions of verify's probes, in the lab"),
+    "curl": DebianProgram(package="curl", purpose="the same probes' look at health and metrics"),
     "iptables": DebianProgram(package="iptables", purpose="the packet rules of the lab's node"),
     "ip": DebianProgram(package="iproute2", purpose="the lab's network namespaces"),
 }

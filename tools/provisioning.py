@@ -31,21 +31,38 @@ def _silent(_name: str, _phase: str, _fraction: float | None) -> None:
     """Say nothing."""
 
 
+def needed_go(module: Path) -> Version:
+    """Return the oldest Go that builds what is in a module's folder: its go.mod says so."""
+    found = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
+    return Version(found[1] if found else "0")
+
+
+def _remedy() -> str:
+    newest = max(needed_go(each.source) for each in PROGRAMS.values() if isinstance(each, GoProgram))
+    return f"install Go {newest.major}.{newest.minor} or newer (https://go.dev/doc/install) and run the command again."
+
+
 def _go() -> str:
     found = shutil.which("go")
     if found is None:
-        raise MissingToolError(
-            "The Go compiler is missing and the project's tools are built with it: "
-            "install Go 1.24 or newer (https://go.dev/doc/install) and run the command again."
-        )
+        raise MissingToolError(f"The Go compiler is missing and the project's tools are built with it: {_remedy()}")
     return found
 
 
 @cache
-def _go_version() -> str:
-    return subprocess.run(
-        [_go(), "env", "GOVERSION", "GOOS", "GOARCH"], check=True, capture_output=True, text=True
-    ).stdout
+def _go_version(module: Path) -> str:
+    """Return what builds a program: version, system and processor; raises `MissingToolError` for an old Go.
+
+    Asked in the module's folder, because a Go that may fetch a newer one for a module does so there.
+    """
+    asked = subprocess.run(
+        [_go(), "env", "GOVERSION", "GOOS", "GOARCH"], cwd=module, check=False, capture_output=True, text=True
+    )
+    found = re.match(r"go(\d+\.\d+(?:\.\d+)?)", asked.stdout)
+    if asked.returncode != 0 or (found is not None and Version(found[1]) < needed_go(module)):
+        shown = f"Go {found[1]}" if found else "The Go compiler that is installed"
+        raise MissingToolError(f"{shown} is too old for the project's tools: {_remedy()}")
+    return asked.stdout
 
 
 def build_key(program: GoProgram, go_version: str) -> str:
@@ -110,7 +127,7 @@ def _packages(program: GoProgram, name: str, report: Report) -> int:
 
 
 def _build(name: str, program: GoProgram, report: Report, niceness: int) -> Path:
-    key = build_key(program, _go_version())
+    key = build_key(program, _go_version(program.source))
     directory = user_cache_path("eks-node-local-dns") / "tools" / f"{name}-{key}"
     built = directory / name
     if built.exists():

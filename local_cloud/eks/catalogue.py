@@ -7,6 +7,7 @@ which behaviour changed. The real catalogue is longer: `aws eks describe-addon-v
 import re
 from dataclasses import dataclass
 
+from components.versions import PINNED
 from local_cloud.eks.errors import InvalidParameterError
 
 KUBERNETES_VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")
@@ -25,7 +26,7 @@ class Offer:
     """Kubernetes versions it can be installed on."""
 
 
-ADD_ONS: dict[str, tuple[Offer, ...]] = {
+_SEEN: dict[str, tuple[Offer, ...]] = {
     "vpc-cni": (
         Offer("v1.23.1-eksbuild.1", ("1.32", "1.33", "1.34", "1.35", "1.36")),
         Offer("v1.22.3-eksbuild.1", ("1.32", "1.33", "1.34", "1.35", "1.36")),
@@ -56,6 +57,20 @@ ADD_ONS: dict[str, tuple[Offer, ...]] = {
 def number(version: str) -> tuple[int, ...]:
     """Return the numbers of a version such as v1.23.1-eksbuild.1, for comparison."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _with_pinned(add_on: str, seen: tuple[Offer, ...]) -> tuple[Offer, ...]:
+    """Return what has been seen, and what the program pins: whoever raised a pin has seen it offered."""
+    pinned: dict[str, list[str]] = {}
+    for kubernetes, versions in PINNED.items():
+        named = {"vpc-cni": versions.vpc_cni, "kube-proxy": versions.kube_proxy, "coredns": versions.core_dns}
+        pinned.setdefault(named[add_on], []).append(kubernetes)
+    known = {each.version for each in seen}
+    more = [Offer(version, tuple(kubernetes)) for version, kubernetes in pinned.items() if version not in known]
+    return (*sorted(more, key=lambda each: number(each.version), reverse=True), *seen)
+
+
+ADD_ONS = {name: _with_pinned(name, seen) for name, seen in _SEEN.items()}
 
 
 def offers(add_on: str) -> tuple[Offer, ...]:

@@ -311,6 +311,7 @@ def update_cluster_config(eks: Eks, call: Call) -> Document:
                     "Private and public endpoint access cannot be false", clusterName=cluster.name
                 )
             moved = {"subnetIds", "securityGroupIds"} & set(request["resourcesVpcConfig"])
+            _check_zones(eks, cluster, vpc["subnetIds"])
             kind = "VpcConfigUpdate" if moved else "EndpointAccessUpdate"
             params = {key[0].upper() + key[1:]: value for key, value in request["resourcesVpcConfig"].items()}
             change = {"resourcesVpcConfig": vpc}
@@ -337,6 +338,22 @@ def update_cluster_config(eks: Eks, call: Call) -> Document:
         if all(document.get(key) == value for key, value in change.items()):
             raise InvalidParameterError("Cluster is already at the desired configuration", clusterName=cluster.name)
         return _finish(eks, cluster, cluster.record_update(kind, params), change)
+
+
+def _check_zones(eks: Eks, cluster: Cluster, subnets: list[str]) -> None:
+    """Refuse subnets of other zones than the control plane has had from the start, and of another VPC."""
+    fixed = cluster.document["resourcesVpcConfig"]
+    if eks.neighbours.vpc_of(cluster.region, subnets) != fixed["vpcId"]:
+        raise InvalidParameterError(f"Subnets must be in VPC {fixed['vpcId']}", clusterName=cluster.name)
+    wanted, given = (
+        ",".join(sorted(set(eks.neighbours.zones_of(cluster.region, each)))) for each in (fixed["subnetIds"], subnets)
+    )
+    if given != wanted:
+        raise InvalidParameterError(
+            f"Provided subnets belong to the AZs '{given}'. But they should belong to the exact set of AZs '{wanted}' "
+            "in which subnets were provided during cluster creation.",
+            clusterName=cluster.name,
+        )
 
 
 def _merged_logging(current: Document, requested: Mapping[str, Any]) -> Document:

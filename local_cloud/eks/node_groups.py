@@ -10,6 +10,8 @@ from local_cloud.eks.api import Call, operation
 from local_cloud.eks.errors import InUseError, InvalidParameterError, InvalidRequestError, NotFoundError
 from local_cloud.eks.registry import Cluster, Document, Eks, NodeGroup, now, page
 
+_DEFAULT_IMAGE = "AL2023_x86_64_STANDARD"
+
 
 def _find(cluster: Cluster, name: str) -> NodeGroup:
     found = cluster.node_groups.get(name)
@@ -29,7 +31,7 @@ def _check_scaling(scaling: dict[str, int]) -> None:
 
 
 def _check_request(eks: Eks, cluster: Cluster, request: Mapping[str, Any]) -> None:
-    """Refuse a role, subnets or a launch template that the service refuses."""
+    """Refuse a role, subnets, instance types or a launch template that the service refuses."""
     name = request["nodegroupName"]
     if not eks.neighbours.role_exists(request["nodeRole"]):
         raise InvalidParameterError(
@@ -44,11 +46,29 @@ def _check_request(eks: Eks, cluster: Cluster, request: Mapping[str, Any]) -> No
             clusterName=cluster.name,
             nodegroupName=name,
         )
+    _check_instance_types(eks, cluster, request)
     template = request.get("launchTemplate")
     if template and request.get("diskSize"):
         raise InvalidParameterError("Disk size must be specified within the launch template.")
     if template and request.get("remoteAccess"):
         raise InvalidParameterError("Remote access configuration cannot be specified with a launch template.")
+
+
+def _check_instance_types(eks: Eks, cluster: Cluster, request: Mapping[str, Any]) -> None:
+    image = request.get("amiType", _DEFAULT_IMAGE)
+    architecture = "arm64" if "ARM_64" in image else "x86_64"
+    known = {each: eks.neighbours.architectures(each) for each in request.get("instanceTypes", [])}
+    absent = [each for each, architectures in known.items() if not architectures]
+    wrong = [each for each, architectures in known.items() if architecture not in architectures]
+    named = {"clusterName": cluster.name, "nodegroupName": request["nodegroupName"]}
+    if absent:
+        raise InvalidParameterError(
+            f"The following supplied instance types do not exist: [{', '.join(absent)}]", **named
+        )
+    if wrong and image != "CUSTOM":
+        raise InvalidParameterError(
+            f"[{', '.join(wrong)}] is not a valid instance type for requested amiType {image}", **named
+        )
 
 
 @operation
@@ -92,7 +112,7 @@ def create_nodegroup(eks: Eks, call: Call) -> Document:
             "capacityType": request.get("capacityType", "ON_DEMAND"),
             "scalingConfig": scaling,
             "subnets": list(request["subnets"]),
-            "amiType": request.get("amiType", "AL2023_x86_64_STANDARD"),
+            "amiType": request.get("amiType", _DEFAULT_IMAGE),
             "nodeRole": request["nodeRole"],
             "labels": dict(request.get("labels", {})),
             "taints": list(request.get("taints", [])),

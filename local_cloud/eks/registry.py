@@ -69,6 +69,10 @@ class Neighbours(Protocol):
         """Launch a node group's instances."""
         ...
 
+    def architectures(self, instance_type: str) -> list[str]:
+        """Return the architectures of an instance type; of none there is, none."""
+        ...
+
     def terminate_nodes(self, region: str, instance_ids: Iterable[str]) -> None:
         """Terminate instances."""
         ...

@@ -22,6 +22,7 @@ import yaml
 from pulumi.provider.experimental import provider as api
 from pulumi.provider.experimental.server import main
 
+from local_cloud.plugins.absence import absent
 from local_cloud.plugins.lifetime import end_with_parent
 from local_cloud.plugins.values import UNKNOWN, has_unknown, plain, property_values
 
@@ -100,7 +101,9 @@ class Cluster:
         if (version, kind) not in self._paths:
             base = f"/api/{version}" if "/" not in version else f"/apis/{version}"
             listed = self.request("GET", base)
-            found = [each for each in listed.json().get("resources", []) if each["kind"] == kind]
+            # Of a group that it does not know the server says so in plain text.
+            served = [] if listed.status_code == httpx.codes.NOT_FOUND else listed.json()["resources"]
+            found = [each for each in served if each["kind"] == kind]
             found = [each for each in found if "/" not in each["name"]]
             if not found:
                 raise RuntimeError(
@@ -245,7 +248,7 @@ class KubernetesProvider(api.Provider):
         namespace, _, name = request.resource_id.rpartition("/")
         found = await asyncio.to_thread(self._get, version, kind, namespace or None, name)
         if found is None:
-            return api.ReadResponse("", {}, {})
+            return absent(request)
         asked = plain(request.properties).get(_INPUTS) or plain(request.inputs)
         state = _state(found, asked)
         live = {key: _overlaid(value, found.get(key)) for key, value in asked.items()}

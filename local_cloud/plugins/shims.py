@@ -1,10 +1,18 @@
-"""The executables by which the engine finds the stand-ins: it looks for `pulumi-resource-<package>` on PATH."""
+"""The executables by which the engine finds the stand-ins: it looks for them by name on PATH."""
 
 import shlex
 import sys
 from pathlib import Path
 
 PACKAGES = ("aws", "eks", "kubernetes")
+"""Provider plugins that have a stand-in."""
+
+SHIMS = {f"pulumi-resource-{package}": package for package in PACKAGES} | {
+    "pulumi-language-python": "language_python",
+    "pulumi-language-go": "language_host go",
+    "pulumi-language-nodejs": "language_host nodejs",
+}
+"""Executables and the modules beside this one that they run, with arguments."""
 
 
 def write_shims(directory: Path) -> Path:
@@ -14,12 +22,12 @@ def write_shims(directory: Path) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     root = Path(__file__).parents[2]
-    for package in PACKAGES:
-        shim = directory / f"pulumi-resource-{package}"
+    for name, module in SHIMS.items():
+        shim = directory / name
         shim.write_text(
             "#!/bin/sh\n"
             f"export PYTHONPATH={shlex.quote(str(root))}\n"
-            f'exec {shlex.quote(sys.executable)} -P -m local_cloud.plugins.{package} "$@"\n'
+            f'exec {shlex.quote(sys.executable)} -P -m local_cloud.plugins.{module} "$@"\n'
         )
         shim.chmod(0o755)
     return directory

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.runtime import rpc
 
 
 class Unknown:
@@ -33,7 +34,7 @@ def plain(value: PropertyValue | Mapping[str, PropertyValue]) -> Any:  # noqa: A
 def property_value(value: Any) -> PropertyValue:  # noqa: ANN401  # any value there is
     """Return the engine's form of a plain value."""
     if value is UNKNOWN:
-        return PropertyValue(Computed())
+        return PropertyValue(rpc.UNKNOWN)  # the SDK has `Computed` for this, and cannot send it
     if isinstance(value, Mapping):
         return PropertyValue({key: property_value(each) for key, each in value.items()})
     if isinstance(value, list | tuple):

@@ -13,13 +13,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/coremain"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/vishvananda/netlink"
 
 	// The plugins of node-cache 1.26.8 (its cmd/node-cache/main.go), and no others.
 	_ "github.com/coredns/coredns/plugin/bind"
@@ -91,9 +92,19 @@ func (s settings) rules(dnsPort string) []rule {
 	return found
 }
 
+// setupErrors is node-cache's only metric of its own, with the kinds of error that node-cache counts.
+var setupErrors = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "coredns_nodecache_setup_errors_total",
+	Help: "Errors of the network's periodic setup.",
+}, []string{"errortype"})
+
 func iptables(operation string, r rule) error {
 	arguments := append([]string{"-w", lockWait, "-t", r.table, operation, r.chain}, r.arguments...)
-	return exec.Command("iptables", arguments...).Run()
+	output, err := exec.Command("iptables", arguments...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
+	}
+	return nil
 }
 
 func (s settings) ensureRules(dnsPort string) {
@@ -103,6 +114,11 @@ func (s settings) ensureRules(dnsPort string) {
 		}
 		if err := iptables("-I", each); err != nil {
 			log.Printf("[ERROR] cannot add %v: %v", each, err)
+			kind := "iptables"
+			if strings.Contains(err.Error(), "holding the xtables lock") {
+				kind = "iptables_lock"
+			}
+			setupErrors.WithLabelValues(kind).Inc()
 		}
 	}
 }
@@ -118,27 +134,30 @@ func (s settings) removeRules(dnsPort string) {
 	}
 }
 
-func link(arguments ...string) error {
-	output, err := exec.Command("ip", arguments...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, bytes.TrimSpace(output))
-	}
-	return nil
-}
-
-// ensureInterface uses a link of that name if there is one. A kernel without dummy links gets a bridge, which
-// holds addresses as well; node-cache itself would fail there.
+// ensureInterface uses a link of that name if there is one, as node-cache does. A kernel without dummy links gets a
+// bridge, which holds addresses as well; node-cache itself would fail there.
 func (s settings) ensureInterface() error {
-	if _, err := net.InterfaceByName(s.interfaceName); err != nil {
-		dummy := link("link", "add", "name", s.interfaceName, "type", "dummy")
-		if dummy != nil {
-			if err := link("link", "add", "name", s.interfaceName, "type", "bridge"); err != nil {
-				return errors.Join(dummy, err)
+	link, err := netlink.LinkByName(s.interfaceName)
+	if err != nil {
+		name := netlink.LinkAttrs{Name: s.interfaceName}
+		if dummy := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: name}); dummy != nil {
+			if bridge := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: name}); bridge != nil {
+				setupErrors.WithLabelValues("interface_add").Inc()
+				return errors.Join(dummy, bridge)
 			}
+		}
+		if link, err = netlink.LinkByName(s.interfaceName); err != nil {
+			setupErrors.WithLabelValues("interface_check").Inc()
+			return err
 		}
 	}
 	for _, ip := range s.addresses() {
-		if err := link("addr", "replace", ip+"/32", "dev", s.interfaceName); err != nil {
+		address, err := netlink.ParseAddr(ip + "/32")
+		if err == nil {
+			err = netlink.AddrReplace(link, address)
+		}
+		if err != nil {
+			setupErrors.WithLabelValues("interface_check").Inc()
 			return err
 		}
 	}
@@ -163,15 +182,14 @@ func (s settings) writeCorefile(path string) error {
 	return os.WriteFile(path, base, 0o644)
 }
 
-// started waits for CoreDNS to write its pid file: rules before that would point at nobody.
+// started waits for CoreDNS' pid file: rules before that would point at nobody. One that an earlier run left in
+// the pod's directory counts too, as it does for node-cache.
 func started(pidfile string) bool {
-	for range 60 {
-		if content, err := os.ReadFile(pidfile); err == nil {
-			if pid, err := strconv.Atoi(strings.TrimSpace(string(content))); err == nil && pid == os.Getpid() {
-				return true
-			}
-		}
+	for range 5 {
 		time.Sleep(time.Second)
+		if found, err := os.Stat(pidfile); err == nil && !found.IsDir() {
+			return true
+		}
 	}
 	return false
 }
@@ -201,10 +219,14 @@ func (s settings) teardown(dnsPort string) error {
 	if s.setupRules {
 		s.removeRules(dnsPort)
 	}
-	if s.setupInterface {
-		return link("link", "delete", s.interfaceName)
+	if !s.setupInterface {
+		return nil
 	}
-	return nil
+	link, err := netlink.LinkByName(s.interfaceName)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
 }
 
 func main() {
@@ -254,6 +276,10 @@ func main() {
 			})
 		}
 		go s.keep(value("pidfile"), value("dns.port"))
+		prometheus.MustRegister(setupErrors)
+		for _, kind := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap"} {
+			setupErrors.WithLabelValues(kind).Add(0)
+		}
 		go func() {
 			// Not shared between processes, and not fatal: the second one goes without.
 			mux := http.NewServeMux()

@@ -11,10 +11,12 @@ import boto3
 from pulumi.provider.experimental import provider as api
 from pulumi.provider.experimental.server import main
 
+from local_cloud.plugins.absence import absent
 from local_cloud.plugins.aws import accounts, ec2, eks
+from local_cloud.plugins.aws.functions import FUNCTIONS
 from local_cloud.plugins.aws.resource_type import Properties, ResourceType
 from local_cloud.plugins.lifetime import end_with_parent
-from local_cloud.plugins.values import has_unknown, plain, property_values
+from local_cloud.plugins.values import plain, property_values
 
 VERSION = "7.51.1"
 """Version of pulumi-aws whose property names it has."""
@@ -28,7 +30,7 @@ class UnknownTypeError(NotImplementedError):
     """The program uses something of AWS that the stand-in does not know."""
 
     def __init__(self, token: str) -> None:
-        known = ", ".join(sorted(TYPES))
+        known = ", ".join(sorted({*TYPES, *FUNCTIONS}))
         super().__init__(
             f"The local cloud's stand-in for pulumi-aws does not know {token}. It serves what this project uses: "
             f"{known}. Put the real pulumi-resource-aws earlier on PATH to use anything else."
@@ -96,7 +98,7 @@ class AwsProvider(api.Provider):
         old = _as_asked(state)
         changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         changed = [key for key in changed if key not in request.ignore_changes]
-        replaces = [key for key in changed if key not in kind.updates or _only_by_replacement(key, old, new)]
+        replaces = [key for key in changed if key not in kind.updates]
         return api.DiffResponse(
             changes=bool(changed),
             replaces=replaces,
@@ -119,7 +121,9 @@ class AwsProvider(api.Provider):
         asked = known.get(_INPUTS) or plain(request.inputs)
         found = await asyncio.to_thread(kind.read, self.client, request.resource_id, {**asked, **known})
         if found is None:
-            return api.ReadResponse(resource_id="", properties={}, inputs={})
+            return absent(request)
+        if not known and not asked:  # an import: nobody has asked for anything yet
+            asked = _as_inputs(kind, found)
         state = {**known, **found, _INPUTS: asked}
         drifted = {key: found.get(key, value) if key != "tags" else found.get("tagsAll", value)
                    for key, value in asked.items() if not isinstance(value, dict) or key == "tags"}  # fmt: skip
@@ -143,25 +147,29 @@ class AwsProvider(api.Provider):
         await asyncio.to_thread(kind.delete, self.client, request.resource_id, state, seconds)
 
     async def invoke(self, request: api.InvokeRequest) -> api.InvokeResponse:
-        """Answer the one function this project's components call; it needs no AWS."""
-        if request.tok != "aws:index/getPartition:getPartition":
+        """Answer a function by asking AWS."""
+        if request.tok not in FUNCTIONS:
             raise UnknownTypeError(request.tok)
-        return api.InvokeResponse(
-            property_values(
-                {
-                    "id": "aws",
-                    "partition": "aws",
-                    "dnsSuffix": "amazonaws.com",
-                    "reverseDnsPrefix": "com.amazonaws",
-                }
+        answer, known = FUNCTIONS[request.tok]
+        arguments = {key: value for key, value in plain(request.args).items() if value is not None}
+        unknown = sorted(arguments.keys() - known)
+        if unknown:
+            raise NotImplementedError(
+                f"The local cloud's stand-in for pulumi-aws does not know {', '.join(unknown)} of {request.tok}."
             )
-        )
+        return api.InvokeResponse(property_values(await asyncio.to_thread(answer, self.client, arguments)))
 
     async def _state(self, kind: ResourceType, identity: str, new: Properties, known: Properties) -> Properties:
         found = await asyncio.to_thread(kind.read, self.client, identity, known)
         if found is None:
             raise RuntimeError(f"AWS does not know {identity}, which it has just made")
         return {**new, **found, _INPUTS: new}
+
+
+def _as_inputs(kind: ResourceType, found: Properties) -> Properties:
+    """Return what a program would have to ask for to get what is there."""
+    there = {**found, "tags": found.get("tagsAll")}
+    return {key: value for key, value in there.items() if key in kind.inputs and value not in (None, "", {}, [])}
 
 
 def _as_asked(state: Properties) -> Properties:
@@ -174,13 +182,6 @@ def _as_asked(state: Properties) -> Properties:
 def _comparable(key: str, value: Any, now: Properties) -> bool:  # noqa: ANN401  # any property
     # Nested objects come back with defaults filled in, lists in another order: those count as they were asked for.
     return key in now and (key == "tags" or not isinstance(value, dict | list)) and now[key] is not None
-
-
-def _only_by_replacement(key: str, old: Properties, new: Properties) -> bool:
-    """Say whether AWS cannot change this much of the property in place."""
-    if key != "vpcConfig" or has_unknown(new.get(key)):
-        return False
-    return sorted(old[key].get("subnetIds", [])) != sorted(new[key].get("subnetIds", []))
 
 
 def _keeps_name(kind: ResourceType, old: Properties, new: Properties) -> bool:

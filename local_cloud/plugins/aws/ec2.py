@@ -1,4 +1,4 @@
-"""EC2: the network and the launch templates."""
+"""EC2: the network, the security groups and the launch templates."""
 
 import base64
 from typing import Any
@@ -43,7 +43,7 @@ def _one(clients: Clients, operation: str, key: str, **filters: Any) -> dict[str
     return found[0] if found else None
 
 
-def _delete(clients: Clients, operation: str, **names: str) -> None:
+def _delete(clients: Clients, operation: str, **names: str | list[str]) -> None:
     try:
         getattr(clients("ec2"), operation)(**names)
     except ClientError as error:
@@ -225,6 +225,10 @@ def _template_data(new: Properties) -> dict[str, Any]:
         for key in ("Encrypted", "DeleteOnTermination"):
             if key in volume:
                 volume[key] = str(volume[key]).lower() == "true"
+    if "tagSpecifications" in new:
+        data["TagSpecifications"] = [
+            {"ResourceType": each["resourceType"], "Tags": pairs(each["tags"])} for each in new["tagSpecifications"]
+        ]
     if "userData" in new:
         data["UserData"] = base64.b64encode(new["userData"].encode()).decode()
     return data
@@ -257,6 +261,100 @@ def _read_template(clients: Clients, identity: str, _known: Properties) -> Prope
         "defaultVersion": found["DefaultVersionNumber"],
         **_tags(found),
     }
+
+
+_EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+"""The egress rule that every new group has."""
+
+
+def _create_group(clients: Clients, new: Properties, _seconds: float) -> str:
+    ec2 = clients("ec2")
+    group = ec2.create_security_group(
+        GroupName=new["name"],
+        Description=new.get("description", "Managed by Pulumi"),
+        VpcId=new["vpcId"],
+        **_tagging("security-group", new),
+    )["GroupId"]
+    # As pulumi-aws does: a group lets out what its rules say and nothing else.
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[_EVERYTHING])
+    return str(group)
+
+
+def _read_group(clients: Clients, identity: str, _known: Properties) -> Properties | None:
+    found = _one(clients, "describe_security_groups", "SecurityGroups", GroupIds=[identity])
+    return found and {
+        "arn": _arn("security-group", found, identity, _region(clients)),
+        "name": found["GroupName"],
+        "description": found["Description"],
+        "vpcId": found["VpcId"],
+        "ownerId": found.get("OwnerId", ""),
+        **_tags(found),
+    }
+
+
+def _permission(new: Properties) -> dict[str, Any]:
+    described = {"Description": new["description"]} if "description" in new else {}
+    permission: dict[str, Any] = {"IpProtocol": new["ipProtocol"]}
+    if "fromPort" in new:
+        permission |= {"FromPort": new["fromPort"], "ToPort": new["toPort"]}
+    if "cidrIpv4" in new:
+        permission["IpRanges"] = [{"CidrIp": new["cidrIpv4"], **described}]
+    if "referencedSecurityGroupId" in new:
+        permission["UserIdGroupPairs"] = [{"GroupId": new["referencedSecurityGroupId"], **described}]
+    if "prefixListId" in new:
+        permission["PrefixListIds"] = [{"PrefixListId": new["prefixListId"], **described}]
+    return permission
+
+
+def _rule_type(direction: str) -> ResourceType:
+    def create(clients: Clients, new: Properties, _seconds: float) -> str:
+        made = getattr(clients("ec2"), f"authorize_security_group_{direction}")(
+            GroupId=new["securityGroupId"],
+            IpPermissions=[_permission(new)],
+            **_tagging("security-group-rule", new),
+        )
+        return str(made["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+
+    def read(clients: Clients, identity: str, known: Properties) -> Properties | None:
+        found = _one(clients, "describe_security_group_rules", "SecurityGroupRules", SecurityGroupRuleIds=[identity])
+        if found is None:
+            return None
+        ports = {} if found["IpProtocol"] == "-1" else {"fromPort": found["FromPort"], "toPort": found["ToPort"]}
+        return {
+            **ports,
+            # moto forgets the description of a rule that names a group.
+            "description": found.get("Description") or known.get("description"),
+            "arn": _arn("security-group-rule", found, identity, _region(clients)),
+            "securityGroupRuleId": identity,
+            "securityGroupId": found["GroupId"],
+            "ipProtocol": found["IpProtocol"],
+            "cidrIpv4": found.get("CidrIpv4"),
+            "prefixListId": found.get("PrefixListId"),
+            "referencedSecurityGroupId": found.get("ReferencedGroupInfo", {}).get("GroupId"),
+            **_tags(found),
+        }
+
+    def remove(clients: Clients, identity: str, old: Properties, _seconds: float) -> None:
+        _delete(
+            clients,
+            f"revoke_security_group_{direction}",
+            GroupId=old["securityGroupId"],
+            SecurityGroupRuleIds=[identity],
+        )
+
+    return ResourceType(
+        inputs=inputs(
+            "securityGroupId ipProtocol fromPort toPort cidrIpv4 referencedSecurityGroupId prefixListId "
+            "description tags"
+        ),
+        required=inputs("securityGroupId ipProtocol"),
+        create=create,
+        read=read,
+        delete=remove,
+        # moto's ModifySecurityGroupRules knows neither groups nor prefix lists: every other change is a new rule.
+        updates={"tags": retag},
+        delete_first=True,
+    )
 
 
 def _nothing(_clients: Clients, _identity: str, _old: Properties, _new: Properties) -> None:
@@ -344,7 +442,7 @@ TYPES: dict[str, ResourceType] = {
         updates={"tags": retag},
     ),
     "aws:ec2/launchTemplate:LaunchTemplate": ResourceType(
-        inputs=inputs("name metadataOptions blockDeviceMappings userData updateDefaultVersion tags"),
+        inputs=inputs("name metadataOptions blockDeviceMappings userData tagSpecifications updateDefaultVersion tags"),
         create=_create_template,
         read=_read_template,
         delete=lambda clients, identity, _old, _seconds: _delete(
@@ -355,8 +453,20 @@ TYPES: dict[str, ResourceType] = {
             "metadataOptions": _new_template_version,
             "blockDeviceMappings": _new_template_version,
             "userData": _new_template_version,
+            "tagSpecifications": _new_template_version,
             "updateDefaultVersion": _nothing,
         },
         autoname="name",
     ),
+    "aws:ec2/securityGroup:SecurityGroup": ResourceType(
+        inputs=inputs("name description vpcId tags"),
+        required=inputs("vpcId"),
+        create=_create_group,
+        read=_read_group,
+        delete=lambda clients, identity, _old, _seconds: _delete(clients, "delete_security_group", GroupId=identity),
+        updates={"tags": retag},
+        autoname="name",
+    ),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _rule_type("ingress"),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _rule_type("egress"),
 }

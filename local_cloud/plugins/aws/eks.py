@@ -131,11 +131,14 @@ def _delete_cluster(clients: Clients, identity: str, _old: Properties, seconds: 
     wait_until(lambda: _find_cluster(clients, identity) is None, seconds, f"cluster {identity} going away")
 
 
-def _update_vpc_config(clients: Clients, identity: str, _old: Properties, new: Properties) -> None:
-    keys = ("endpointPrivateAccess", "endpointPublicAccess", "publicAccessCidrs")
-    config = {key: new["vpcConfig"][key] for key in keys if new["vpcConfig"].get(key) is not None}
-    clients("eks").update_cluster_config(name=identity, resourcesVpcConfig=config)
-    _cluster_is(clients, identity, "ACTIVE", 1200)
+def _update_vpc_config(clients: Clients, identity: str, old: Properties, new: Properties) -> None:
+    """Change endpoint access and subnets, in a request each, as the real provider does since 5.25."""
+    before, after = old["vpcConfig"], new["vpcConfig"]
+    for keys in (("endpointPrivateAccess", "endpointPublicAccess", "publicAccessCidrs"), ("subnetIds",)):
+        config = {key: after[key] for key in keys if after.get(key) is not None}
+        if config != {key: before.get(key) for key in config}:
+            clients("eks").update_cluster_config(name=identity, resourcesVpcConfig=config)
+            _cluster_is(clients, identity, "ACTIVE", 1200)
 
 
 def _update_logging(clients: Clients, identity: str, _old: Properties, new: Properties) -> None:
@@ -193,6 +196,7 @@ def _read_addon(clients: Clients, identity: str, _known: Properties) -> Properti
         "clusterName": found["clusterName"],
         "addonVersion": found["addonVersion"],
         "configurationValues": found.get("configurationValues", ""),
+        "serviceAccountRoleArn": found.get("serviceAccountRoleArn", ""),
         **_tags(found),
     }
 

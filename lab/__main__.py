@@ -1,6 +1,7 @@
 """`python -m lab`: show the failure and the fix, and fail if either is not as we say."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,9 +46,10 @@ def show(report: scenarios.Report, console: Console) -> None:
     console.print(table)
     for each in report.loads:
         verdict = "as expected" if each.right else f"NOT AS EXPECTED ({each.at_least} to {each.at_most})"
-        console.print(f"{each.scenario}: {each.client} lost {each.lost} of {each.sent} questions, {verdict}")
+        asked = f"{each.sent} questions over {each.protocol.upper()}"
+        console.print(f"{each.scenario}: {each.client} lost {each.lost} of {asked}, {verdict}")
     for state in report.states:
-        left = "nothing of the cache is left on the node" if state.right else f"LEFT BEHIND: {state.leftovers}"
+        left = "the node is as it was" if state.right else f"THE NODE DIFFERS: {state.leftovers}"
         console.print(f"{state.scenario}: {left}", markup=False)
     if report.strict_route:
         console.print("\nWhy, in strict mode: the node sends the pod's question out of the branch ENI:")
@@ -68,17 +70,17 @@ def main(
         raise typer.Exit(2)
     report = scenarios.Report()
     try:
-        namespaces.refuse_without_root()
+        namespaces.become_root([sys.executable, "-m", "lab", *names, "--output", str(output.resolve())])
         for program in ("ip", "iptables"):
             locate(program)
         console.print(f"node-cache: {node_cache()}", soft_wrap=True, highlight=False)
         for stale in namespaces.sweep():
             console.print(f"removed {stale}, which a dead lab left behind")
-        with console.status("") as status:
+        with console.status(f"0 of {len(names)} done") as status:
             for number, name in enumerate(scenarios.run(names, report), 1):
-                status.update(f"{number}/{len(names)} {name}")
+                status.update(f"{number} of {len(names)} done: {name}")
                 if not console.is_terminal:
-                    console.print(f"{number}/{len(names)} {name}", highlight=False)
+                    console.print(f"{number} of {len(names)} done: {name}", highlight=False)
     except (namespaces.LabError, MissingToolError) as problem:
         console.print(str(problem), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None

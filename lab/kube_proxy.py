@@ -1,4 +1,7 @@
-"""The rules kube-proxy writes in iptables mode for Services with one endpoint each, for iptables-restore."""
+"""The rules kube-proxy writes in iptables mode for Services with one endpoint each, for iptables-restore.
+
+Its jumps come first in the kernel's chains: it puts them before what is there, as pkg/proxy/iptables/proxier.go does.
+"""
 
 import base64
 import hashlib
@@ -13,7 +16,7 @@ def _chain(kind: str, *parts: str) -> str:
 
 
 def rules(services: Mapping[str, str], endpoint: str) -> str:
-    """Return the nat and mangle tables for Services (name to ClusterIP) that serve DNS at `endpoint`.
+    """Return the tables for Services (name to ClusterIP) that serve DNS at `endpoint`.
 
     The mangle table has only the chain by which iptables' users find out which of its two kinds is in use.
     """
@@ -39,9 +42,15 @@ def rules(services: Mapping[str, str], endpoint: str) -> str:
     portals = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
     lines = [
         "*mangle", ":KUBE-IPTABLES-HINT - [0:0]", ":KUBE-KUBELET-CANARY - [0:0]", "COMMIT",
+        "*filter", ":KUBE-FORWARD - [0:0]",
+        '-I FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD',
+        "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
+        '-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT',
+        ('-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" '
+        "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"), "COMMIT",
         "*nat", *(f":{chain} - [0:0]" for chain in chains),
-        f"-A PREROUTING {portals}", f"-A OUTPUT {portals}",
-        '-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING',
+        f"-I PREROUTING {portals}", f"-I OUTPUT {portals}",
+        '-I POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING',
         "-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000",
         "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
         "-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000",

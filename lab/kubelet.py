@@ -1,12 +1,15 @@
 """A kubelet for one DaemonSet: runs a pod's containers as its template says, in namespaces instead of an image."""
 
+import http.client
 import os
 import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,27 @@ from tools import locate
 Spec = Mapping[str, Any]
 
 _FIELDS = {"spec.nodeName": NODE_NAME, "status.hostIP": NODE, "status.podIP": NODE}
-_ETC = ("alternatives", "passwd", "group", "nsswitch.conf", "protocols", "services", "ld.so.cache", "hosts")
+_ETC = ("passwd", "group", "nsswitch.conf", "protocols", "services", "ld.so.cache", "hosts")
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+# What node-cache's image has (its base, kubernetes/release images/build/distroless-iptables), and nothing else.
+_PROGRAMS = (
+    "cat", "chmod", "grep", "ipset", "kmod", "ln", "modprobe", "nft", "rm", "sleep", "wc",
+    *(f"iptables-{kind}{what}" for kind in ("legacy", "nft") for what in ("", "-restore", "-save")),
+)  # fmt: skip
+
+# Like the image's: the kind that Kubernetes' chains are in.
+_IPTABLES = """\
+#!/bin/sh
+kind=nft
+if ! iptables-nft-save -t mangle | grep -q KUBE-IPTABLES-HINT && grep -qx mangle /proc/net/ip_tables_names; then
+  kind=legacy
+fi
+exec "iptables-$kind" "$@"
+"""
+
+LEAST_GRACE_SECONDS = 2.0
+"""What a container gets to end even when the pod's grace is used up (minimumGracePeriodInSeconds of the kubelet)."""
 
 
 def node_cache() -> Path:
@@ -31,16 +54,40 @@ def node_cache() -> Path:
     return Path(chosen).resolve()
 
 
-class Container:
-    """One container of a pod."""
+def _programs() -> list[str]:
+    """Return shell lines that copy the image's programs to `$root/usr/bin`; those of them the machine has."""
+    shell = shutil.which("dash") or shutil.which("sh") or "/bin/sh"
+    lines = [f'cp {shell} "$root/usr/bin/sh"']
+    for name in _PROGRAMS:
+        found = shutil.which(name, path=_PATH)
+        if found is not None:
+            real = Path(found).resolve()
+            lines.append(f'cp {real} "$root/usr/bin/"')
+            if real.name != name:
+                lines.append(f'ln -s {real.name} "$root/usr/bin/{name}"')
+    return list(dict.fromkeys(lines))
 
-    def __init__(self, node: Node, spec: Spec, mounts: Mapping[str, Path], directory: Path) -> None:
+
+class Container:
+    """One container of a pod, from its start to its end."""
+
+    def __init__(
+        self,
+        node: Node,
+        spec: Spec,
+        mounts: Mapping[str, Path],
+        directory: Path,
+        *,
+        attempt: int = 0,
+        hidden: Iterable[str] = (),
+    ) -> None:
         self.name: str = spec["name"]
         self.log = directory / f"{self.name}.log"
-        self._spec = spec
-        root = directory / f"{self.name}.root"
+        self.spec = spec
+        self._node = node
+        root = directory / f"{self.name}.{attempt}.root"
         root.mkdir()
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = node.host.start(
                 (
                     "unshare",
@@ -50,43 +97,50 @@ class Container:
                     "--kill-child=KILL",
                     "sh",
                     "-euc",
-                    self._script(root, mounts),
+                    self._script(root, mounts, hidden),
                 ),
                 log,
             )
-        self._first = self._first_process()
+        self.main_process = self._first_process()
+        """Process id, as the lab sees it, of the container's process 1."""
 
-    def _script(self, root: Path, mounts: Mapping[str, Path]) -> str:
-        at = shlex.quote(str(root))
-        lines = [f"cd / && mount -t tmpfs tmpfs {at}", f"mkdir {at}/etc {at}/proc {at}/dev {at}/usr {at}/run {at}/tmp"]  # noqa: S108  # inside the container's root
-        lines += [f"mount --bind /usr {at}/usr", f"mount -t proc proc {at}/proc", f"mount --rbind /dev {at}/dev"]
-        for name in ("bin", "sbin", "lib", "lib64"):
+    def _script(self, root: Path, mounts: Mapping[str, Path], hidden: Iterable[str]) -> str:
+        lines = [f"root={shlex.quote(str(root))}", 'cd / && mount -t tmpfs tmpfs "$root" && cd "$root"']
+        lines += ["mkdir -p etc proc dev run tmp usr/bin .lab && ln -s bin usr/sbin", "ln -s usr/bin usr/sbin ."]
+        lines.append("mount -t proc proc proc && mount --rbind /dev dev")
+        for name in ("usr/lib", "usr/lib64", "usr/lib32", "usr/libexec", "lib", "lib64", "lib32"):
             lines.append(
-                f"if [ -L /{name} ]; then cp -P /{name} {at}/{name}; "
-                f"elif [ -d /{name} ]; then mkdir {at}/{name}; mount --bind /{name} {at}/{name}; fi"
+                f"if [ -L /{name} ]; then cp -P /{name} {name}; "
+                f"elif [ -d /{name} ]; then mkdir {name}; mount --rbind /{name} {name}; fi"
             )
-        lines += [f"cp -a /etc/{name} {at}/etc/ 2>/dev/null || true" for name in _ETC]
-        lines.append(f"echo nameserver {VPC_RESOLVER} >{at}/etc/resolv.conf")
+        lines += _programs()
+        lines.append(f"printf %s {shlex.quote(_IPTABLES)} >usr/bin/iptables && chmod +x usr/bin/iptables")
+        lines.append(f"cp {shutil.which('setpriv')} .lab/")
+        lines += [f"cp -a /etc/{name} etc/ 2>/dev/null || true" for name in _ETC]
+        lines.append(f"echo nameserver {VPC_RESOLVER} >etc/resolv.conf")
+        for pattern in hidden:
+            lines.append(f"for each in {pattern}; do mount --bind /dev/null $each; done")
         for target, source in {NODE_CACHE: node_cache(), **mounts}.items():
-            goal = f"{at}{shlex.quote(target)}"
+            goal = f'"$root"{shlex.quote(target)}'
             make = f"mkdir -p {goal}" if source.is_dir() else f'mkdir -p "$(dirname {goal})" && touch {goal}'
             lines.append(f"{make} && mount --bind {shlex.quote(str(source))} {goal}")
-        security: Spec = self._spec.get("securityContext", {})
+        security: Spec = self.spec.get("securityContext", {})
         if security.get("readOnlyRootFilesystem"):
-            lines.append(f"mount -o remount,ro {at}")
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        for variable in self._spec.get("env", ()):
+            lines.append('mount -o remount,bind,ro "$root"')
+        environment = {"PATH": _PATH}
+        for variable in self.spec.get("env", ()):
             environment[variable["name"]] = (
                 variable["value"] if "value" in variable else _FIELDS[variable["valueFrom"]["fieldRef"]["fieldPath"]]
             )
         added = [f"+{name.lower()}" for name in security.get("capabilities", {}).get("add", ())]
+        # setpriv comes along, but not on PATH: giving up rights is the last thing before the container's command.
         command = [
-            "env", "-i", *(f"{key}={value}" for key, value in environment.items()),
-            "setpriv", f"--bounding-set={','.join(['-all', *added])}",
+            "/.lab/setpriv", f"--bounding-set={','.join(['-all', *added])}",
             *(["--no-new-privs"] if security.get("allowPrivilegeEscalation") is False else []), "--",
-            *self._spec.get("command", ()), *self._spec.get("args", ()),
+            *self.spec.get("command", ()), *self.spec.get("args", ()),
         ]  # fmt: skip
-        lines.append(f"exec chroot {at} {shlex.join(command)}")
+        variables = shlex.join(f"{key}={value}" for key, value in environment.items())
+        lines.append(f'exec env -i {variables} chroot "$root" {shlex.join(command)}')
         return "\n".join(lines)
 
     def _first_process(self) -> int:
@@ -106,25 +160,43 @@ class Container:
         """Whether the container's process is there."""
         return self._process.poll() is None
 
+    def execute(self, command: Iterable[str], seconds: float = 10) -> int | None:
+        """Run a command inside the container and return its exit code; None when it took longer than `seconds`."""
+        inside = ["nsenter", "--target", str(self.main_process), "--mount", "--pid", "--net", "--root", "--wd", "--"]
+        try:
+            return subprocess.run(
+                [*inside, *command], check=False, capture_output=True, timeout=seconds, env={"PATH": _PATH}
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _get(self, request: Spec, seconds: float) -> bool:
+        def get() -> bool:
+            connection = http.client.HTTPConnection(request.get("host", NODE), request["port"], timeout=seconds)
+            try:
+                connection.request("GET", request.get("path", "/"))
+                return connection.getresponse().status in range(200, 400)
+            except (OSError, http.client.HTTPException):
+                return False
+            finally:
+                connection.close()
+
+        return self._node.host.call(get)
+
     def probe(self, name: str) -> bool:
-        """Run one of the container's exec probes inside it; a probe it does not have succeeds."""
-        probe: Spec | None = self._spec.get(name)
+        """Run one of the container's probes; one it does not have succeeds."""
+        probe: Spec | None = self.spec.get(name)
         if probe is None:
             return True
-        inside = ["nsenter", "--target", str(self._first), "--mount", "--pid", "--net", "--root", "--wd", "--"]
-        try:
-            asked = subprocess.run(
-                [*inside, *probe["exec"]["command"]],
-                check=False, capture_output=True, timeout=probe.get("timeoutSeconds", 1),
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return False
-        return asked.returncode == 0
+        seconds = probe.get("timeoutSeconds", 1)
+        if "httpGet" in probe:
+            return self._get(probe["httpGet"], seconds)
+        return self.execute(probe["exec"]["command"], seconds) == 0
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the container's process 1."""
         if self.running:
-            os.kill(self._first, number)
+            os.kill(self.main_process, number)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the container to end and say whether it did."""
@@ -134,24 +206,58 @@ class Container:
             return False
         return True
 
-    def stop(self, grace_seconds: float) -> None:
-        """End the container as the kubelet does: TERM, and KILL when the grace is over."""
+    def stop(self, grace_seconds: float, before: Iterable["Container"] = ()) -> None:
+        """End the container as the kubelet does: its preStop, then TERM, and KILL when the grace is over.
+
+        TERM waits for the end of the containers `before` this one, as long as there is grace.
+        """
+        end = time.monotonic() + grace_seconds
+        hook: Spec | None = self.spec.get("lifecycle", {}).get("preStop")
+        if hook is not None and self.running:
+            self.execute(hook["exec"]["command"], grace_seconds)
+        for each in before:
+            each.wait(max(end - time.monotonic(), 0))
         self.signal(signal.SIGTERM)
-        if not self.wait(grace_seconds):
+        if not self.wait(max(end - time.monotonic(), LEAST_GRACE_SECONDS)):
             self._process.kill()
             self._process.wait()
 
 
 class Pod:
-    """A pod of the rendered DaemonSet on the lab's node; crashed containers are not restarted (crash loop)."""
+    """A pod of the rendered DaemonSet on the lab's node.
 
-    def __init__(self, node: Node, objects: Mapping[str, Spec], name: str) -> None:
+    `restart_seconds` is the pause before a container that ended is started again, and switches liveness probes on;
+    a real kubelet's pause begins near zero and doubles from ten seconds to five minutes. Without it containers stay
+    dead, as in the middle of such a pause. `hidden` are paths of the image, as shell patterns, that are empty here.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        objects: Mapping[str, Spec],
+        name: str,
+        *,
+        restart_seconds: float | None = None,
+        hidden: Iterable[str] = (),
+    ) -> None:
         self._node = node
         self._objects = objects
         self._spec: Spec = objects["daemonSet"]["spec"]["template"]["spec"]
         self._directory = node.directory / name
+        self._hidden = tuple(hidden)
+        self._restart_seconds = restart_seconds
+        self._ending, self._gone = threading.Event(), threading.Event()
+        node.closing.append(self._ending)
+        self._mounts: Mapping[str, Path] = {}
         self.sidecars: list[Container] = []
         self.containers: list[Container] = []
+        self.restarts = 0
+        """How many times a container was started again."""
+
+    @property
+    def surges(self) -> bool:
+        """Whether an update starts the new pod before the old one ends."""
+        return bool(self._objects["daemonSet"]["spec"]["updateStrategy"]["rollingUpdate"].get("maxSurge"))
 
     def _volumes(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -175,18 +281,17 @@ class Pod:
                 raise LabError(f"the lab's kubelet knows no volume like {volume}")
         return found
 
+    def _run(self, spec: Spec, attempt: int = 0) -> Container:
+        mounts = {each["mountPath"]: self._mounts[each["name"]] for each in spec.get("volumeMounts", ())}
+        return Container(self._node, spec, mounts, self._directory, attempt=attempt, hidden=self._hidden)
+
     def start(self, ready_seconds: float = 30) -> None:
         """Start the pod and wait until its containers have started and are ready."""
         self._directory.mkdir()
         self._node.prepare_interface()
-        volumes = self._volumes()
-
-        def run(spec: Spec) -> Container:
-            mounts = {each["mountPath"]: volumes[each["name"]] for each in spec.get("volumeMounts", ())}
-            return Container(self._node, spec, mounts, self._directory)
-
+        self._mounts = self._volumes()
         for spec in self._spec.get("initContainers", ()):
-            container = run(spec)
+            container = self._run(spec)
             if spec.get("restartPolicy") == "Always":
                 self.sidecars.append(container)
                 self._until_probed(container, "startupProbe", ready_seconds)
@@ -194,10 +299,14 @@ class Pod:
                 container.stop(0)
                 raise LabError(f"init container {container.name} does not end: {container.log.read_text()}")
         for spec in self._spec["containers"]:
-            self.containers.append(run(spec))
+            self.containers.append(self._run(spec))
         for container in self.containers:
             self._until_probed(container, "startupProbe", ready_seconds)
             self._until_probed(container, "readinessProbe", ready_seconds)
+        if self._restart_seconds is not None:
+            for containers in (self.sidecars, self.containers):
+                for place in range(len(containers)):
+                    threading.Thread(target=self._keep, args=(containers, place), daemon=True).start()
         self._node.settle()
 
     def _until_probed(self, container: Container, probe: str, seconds: float) -> None:
@@ -207,21 +316,81 @@ class Pod:
                 raise LabError(f"{probe} of {container.name} fails; its log:\n{self.logs()}")
             time.sleep(0.1)
 
+    def _keep(self, containers: list[Container], place: int) -> None:
+        """Watch one container for as long as the pod lives: kill it when it is not alive, and start it again."""
+        while not self._ending.is_set():
+            container = containers[place]
+            self._watch(container)
+            if self._ending.wait(self._restart_seconds):
+                break
+            self.restarts += 1
+            containers[place] = self._run(container.spec, self.restarts)
+        # The kernel ends a container together with the thread that started it.
+        self._gone.wait()
+
+    def _watch(self, container: Container) -> None:
+        """Return when the container has ended; run its liveness probe until then, from its first success on."""
+        probe: Spec = container.spec.get("livenessProbe", {})
+        failed, due, started = 0, time.monotonic(), False
+        while container.running and not self._ending.wait(0.02):
+            if not probe or time.monotonic() < due:
+                continue
+            due = time.monotonic() + probe.get("periodSeconds", 10)
+            alive = container.probe("livenessProbe")
+            started = started or alive
+            failed = 0 if alive or not started else failed + 1
+            if failed >= probe.get("failureThreshold", 3) and not self._ending.is_set():
+                container.stop(probe.get("terminationGracePeriodSeconds", self._grace))
+
+    @property
+    def _grace(self) -> float:
+        return self._spec.get("terminationGracePeriodSeconds", 30)
+
     def logs(self) -> str:
         """Return what the containers wrote."""
         return "".join(f"== {each.name}\n{each.log.read_text()}" for each in (*self.sidecars, *self.containers))
 
-    def crash(self) -> None:
-        """Kill the containers (not the sidecars) without a warning, and do not restart them."""
-        for container in self.containers:
+    def crash(self, *names: str) -> None:
+        """Kill containers without a warning: those named, or by default all but the sidecars."""
+        every = [*self.sidecars, *self.containers]
+        for container in [each for each in every if each.name in names] if names else list(self.containers):
             container.signal(signal.SIGKILL)
             container.wait(5)
 
-    def stop(self) -> None:
-        """Delete the pod: its containers first, then the sidecars in reverse, within one grace period."""
-        end = time.monotonic() + self._spec.get("terminationGracePeriodSeconds", 30)
-        for container in (*self.containers, *reversed(self.sidecars)):
-            container.stop(max(end - time.monotonic(), 0))
+    def freeze(self, *names: str) -> None:
+        """Hang containers: those named, or by default all but the sidecars."""
+        every = [*self.sidecars, *self.containers]
+        for container in [each for each in every if each.name in names] if names else list(self.containers):
+            container.signal(signal.SIGSTOP)
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Delete the pod as the kubelet does: its containers, then the sidecars in reverse, within one grace period.
+
+        Who hangs uses the grace up; whoever comes after gets `LEAST_GRACE_SECONDS`. `grace_seconds` replaces the
+        pod's own.
+        """
+        grace = self._grace if grace_seconds is None else grace_seconds
+        self._ending.set()
+        order = [self.containers, *([each] for each in reversed(self.sidecars))]
+        with ThreadPoolExecutor() as pool:
+            turns = [
+                pool.submit(container.stop, grace, [each for group in order[:turn] for each in group])
+                for turn, group in enumerate(order)
+                for container in group
+            ]
+        for turn in turns:
+            turn.result()
+        self._gone.set()
         self.containers.clear()
         self.sidecars.clear()
         shutil.rmtree(self._directory)
+
+
+def replace(old: Pod, new: Pod) -> None:
+    """Replace a pod as the DaemonSet does: the new one first only where its update strategy allows a surge."""
+    if new.surges:
+        new.start()
+        old.stop()
+    else:
+        old.stop()
+        new.start()

@@ -1,10 +1,11 @@
 """Network namespaces that are the lab's own, and go away whatever happens to it."""
 
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar
@@ -16,6 +17,7 @@ PREFIX = "nodelocal-lab-"
 
 _NETWORK = 0x40000000  # CLONE_NEWNET
 _HOME = Path("/run/netns")
+_serial = itertools.count(1)  # several nodes at once have machines of the same names
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Result = TypeVar("Result")
@@ -25,15 +27,29 @@ class LabError(RuntimeError):
     """The lab cannot do what it was asked; the message says the remedy."""
 
 
-def refuse_without_root() -> None:
-    """Raise `LabError` for who may not make network namespaces."""
-    if os.geteuid() != 0:
+_PROGRAMS = (("unshare", "util-linux"), ("nsenter", "util-linux"), ("setpriv", "util-linux"), ("sysctl", "procps"))
+
+
+def become_root(command: Sequence[str]) -> None:
+    """Make sure that namespaces can be made: run `command` in the lab's place as root of a user namespace if need be.
+
+    Returns for root. Raises `LabError`, saying what is missing, where neither is possible.
+    """
+    for program, package in _PROGRAMS:
+        if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise LabError(f"{program} is missing, which the lab's namespaces need: install {package} and try again.")
+    if os.geteuid() == 0:
+        return
+    # Names of namespaces are files under /run, so this root gets a /run of its own; all of it goes with the lab.
+    enter = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--", "sh", "-euc"]
+    own_run = "mount -t tmpfs tmpfs /run"
+    tried = subprocess.run([*enter, own_run], check=False, capture_output=True, text=True)
+    if tried.returncode != 0:
         raise LabError(
-            "The lab makes network namespaces, which needs root: run it with sudo or in a container as root."
+            "The lab makes network namespaces: run it as root (sudo), or allow user namespaces, which this kernel "
+            f"refuses ({tried.stderr.strip()})."
         )
-    for program, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("setpriv", "util-linux")):
-        if shutil.which(program) is None:
-            raise LabError(f"{program} is missing, which starts the lab's containers: install {package} and try again.")
+    os.execvp(enter[0], [*enter, f'{own_run}; exec "$@"', "sh", *command])  # noqa: S606  # the lab itself, as root
 
 
 def _alive(process: str) -> bool:
@@ -53,7 +69,7 @@ class Namespace:
     """One network namespace: a node, a pod, the VPC's router."""
 
     def __init__(self, name: str) -> None:
-        self.name = f"{PREFIX}{os.getpid()}-{name}"
+        self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}-{name}"
         subprocess.run([locate("ip"), "netns", "add", self.name], check=True)
         self._descriptor = os.open(_HOME / self.name, os.O_RDONLY | os.O_CLOEXEC)
         # Sockets belong to the namespace of the thread that made them, so each namespace has threads of its own.

@@ -2,9 +2,12 @@
 
 import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from components.interception import INTERFACE
 from lab import kube_proxy, vpc_cni
@@ -18,13 +21,40 @@ NODE = "10.0.1.10"
 NODE_GATEWAY = "10.0.1.1"
 PLAIN_POD = "10.0.1.20"
 BRANCH_POD = "10.0.2.20"
-BRANCH_GATEWAY = "10.0.2.1"
 CORE_DNS = "10.0.3.10"
 VPC_RESOLVER = "10.0.0.2"
 CLUSTER_DNS = "172.20.0.10"
 UPSTREAM = "172.20.30.30"
 
-_SERVER = f"""\
+
+@dataclass(frozen=True, kw_only=True)
+class BranchPod:
+    """A pod with a SecurityGroupPolicy, and the branch ENI that is its own."""
+
+    name: str
+    address: str
+    gateway: str
+    """Where its subnet's traffic goes first."""
+
+    vlan: int
+    """How the trunk ENI tells its packets from those of other branch ENIs."""
+
+    @property
+    def subnet_link(self) -> str:
+        """The VPC's end of the branch ENI."""
+        return f"branch{self.vlan}"
+
+
+SGP_POD = BranchPod(name="sgp-pod", address=BRANCH_POD, gateway="10.0.2.1", vlan=2)
+SECOND_SGP_POD = BranchPod(name="sgp-pod-2", address="10.0.4.20", gateway="10.0.4.1", vlan=3)
+"""The other replica of the same owner, for scenarios that create it."""
+
+Backend = Literal["nft", "legacy"]
+"""Which of the two kinds of iptables kube-proxy and the CNI write their rules with."""
+
+BACKENDS: tuple[Backend, ...] = ("nft", "legacy")
+
+SERVER = f"""\
 .:53 {{
     bind {CORE_DNS} {VPC_RESOLVER}
     template IN A {{
@@ -38,18 +68,29 @@ _SERVER = f"""\
 
 
 class Node:
-    """The lab's worker node; `machines` are its namespaces by name."""
+    """The lab's worker node; `machines` are its namespaces by name, `server` is the Corefile of CoreDNS."""
 
-    def __init__(self, directory: Path, mode: EnforcingMode) -> None:
+    core_dns_process: int
+    """Process id of CoreDNS, as the lab sees it."""
+
+    def __init__(self, directory: Path, mode: EnforcingMode, backend: Backend = "nft", server: str = SERVER) -> None:
         self.directory = directory
         self.mode: EnforcingMode = mode
+        self.backend: Backend = backend
+        self._server = server
         self.machines: dict[str, Namespace] = {}
-        self._branch_lines: list[str] = []
+        self.closing: list[threading.Event] = []
+        """Set when the node goes, for whoever works on it meanwhile."""
+        self._branch_lines: dict[str, list[str]] = {}
 
     @property
     def host(self) -> Namespace:
         """The node itself."""
         return self.machines["host"]
+
+    def iptables(self, what: str = "", backend: Backend | None = None) -> Path:
+        """Return the program of the node's kind of iptables, or of another: itself, `-save` or `-restore`."""
+        return locate("iptables").with_name(f"iptables-{backend or self.backend}{what}")
 
     @property
     def router(self) -> Namespace:
@@ -60,6 +101,8 @@ class Node:
         self.machines[name] = made = Namespace(name)
         # A node delivers between links that are not neighbours in any subnet; the kernel's check would not let it.
         made.sysctl(net__ipv4__ip_forward=1, net__ipv4__conf__all__rp_filter=0, net__ipv4__conf__default__rp_filter=0)
+        with contextlib.suppress(LabError):  # a kernel without it; its addresses settle long after a link is up
+            made.sysctl(net__ipv6__conf__all__disable_ipv6=1, net__ipv6__conf__default__disable_ipv6=1)
         return made
 
     def _cable(self, one: str, link: str, other: str, far: str) -> None:
@@ -76,30 +119,39 @@ class Node:
         for name in ("router", "host", "coredns", "plain-pod"):
             self._machine(name)
         self._cable("host", "eth0", "router", "node")
-        self._cable("host", vpc_cni.TRUNK_LINK, "router", "branch")
         self._cable("coredns", "eth0", "router", "other")
         self.host.ip(f"addr add {NODE}/24 dev eth0", f"route add default via {NODE_GATEWAY}")
         self.machines["coredns"].ip(
             f"addr add {CORE_DNS}/24 dev eth0", f"addr add {VPC_RESOLVER}/32 dev lo", "route add default via 10.0.3.1"
         )
         self.router.ip(
-            f"addr add {NODE_GATEWAY}/24 dev node", f"addr add {BRANCH_GATEWAY}/24 dev branch",
-            "addr add 10.0.3.1/24 dev other", f"route add {VPC_RESOLVER} via {CORE_DNS}",
+            f"addr add {NODE_GATEWAY}/24 dev node", "addr add 10.0.3.1/24 dev other",
+            f"route add {VPC_RESOLVER} via {CORE_DNS}",
             # A VPC knows no ClusterIPs, and drops what it does not know without a word.
             "route add blackhole default",
             # A VPC does not ask who has an address: it knows which ENI.
             f"neigh replace {PLAIN_POD} lladdr {self._hardware_address('host', 'eth0')} dev node nud permanent",
-            f"neigh replace {BRANCH_POD} lladdr {self._hardware_address('host', vpc_cni.TRUNK_LINK)} "
-            "dev branch nud permanent",
         )  # fmt: skip
-        self.host.ip(*vpc_cni.node_rules(self.mode), *vpc_cni.branch_routes(BRANCH_GATEWAY))
-        restore = locate("iptables").with_name("iptables-restore")
+        self.host.ip(*vpc_cni.node_rules(self.mode))
+        for pod in (SGP_POD, SECOND_SGP_POD):
+            self._attach_branch(pod)
+        restore = self.iptables("-restore")
         services = {"kube-system/kube-dns": CLUSTER_DNS, "kube-system/kube-dns-upstream": UPSTREAM}
         self.host.run(restore, "--noflush", given=kube_proxy.rules(services, CORE_DNS))
-        self.host.run(restore, "--noflush", given=vpc_cni.snat(VPC_CIDR, NODE))
+        self.host.run(restore, "--noflush", given=vpc_cni.packet_rules(VPC_CIDR, NODE))
         self._attach("plain-pod", host_link("plain-pod", None), PLAIN_POD)
         self.host.ip(*vpc_cni.pod_routes("plain-pod", PLAIN_POD))
         self._start_coredns()
+
+    def _attach_branch(self, pod: BranchPod) -> None:
+        trunk = vpc_cni.trunk_link(pod.vlan)
+        self._cable("host", trunk, "router", pod.subnet_link)
+        self.router.ip(
+            f"addr add {pod.gateway}/24 dev {pod.subnet_link}",
+            f"neigh replace {pod.address} lladdr {self._hardware_address('host', trunk)} dev {pod.subnet_link} "
+            "nud permanent",
+        )
+        self.host.ip(*vpc_cni.branch_routes(pod.vlan, pod.gateway))
 
     def _attach(self, pod: str, link: str, address: str) -> None:
         self._cable("host", link, pod, "eth0")
@@ -112,26 +164,27 @@ class Node:
 
     def _start_coredns(self) -> None:
         corefile = self.directory / "coredns.corefile"
-        corefile.write_text(_SERVER)
+        corefile.write_text(self._server)
         with (self.directory / "coredns.log").open("wb") as log:
-            self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
+            started = self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
+        self.core_dns_process = started.pid
         for _ in range(100):
             if f"{CORE_DNS}:53" in self.machines["coredns"].run("ss", "-lun"):
                 return
             time.sleep(0.05)
         raise LabError(f"CoreDNS did not start: {(self.directory / 'coredns.log').read_text()}")
 
-    def create_branch_pod(self) -> None:
-        """Create the pod with a SecurityGroupPolicy, wired as the CNI's present mode says."""
-        self._machine("sgp-pod")
-        self._attach("sgp-pod", host_link("sgp-pod", self.mode), BRANCH_POD)
-        self._branch_lines = vpc_cni.branch_pod_routes("sgp-pod", BRANCH_POD, self.mode)
-        self.host.ip(*self._branch_lines)
+    def create_branch_pod(self, pod: BranchPod = SGP_POD) -> None:
+        """Create a pod with a SecurityGroupPolicy, wired as the CNI's present mode says."""
+        self._machine(pod.name)
+        self._attach(pod.name, host_link(pod.name, self.mode), pod.address)
+        self._branch_lines[pod.name] = vpc_cni.branch_pod_routes(pod.name, pod.address, pod.vlan, self.mode)
+        self.host.ip(*self._branch_lines[pod.name])
 
-    def delete_branch_pod(self) -> None:
-        """Delete the pod with a SecurityGroupPolicy, its links and its routes."""
-        self.host.ip(*vpc_cni.undo(self._branch_lines))
-        self.machines.pop("sgp-pod").close()
+    def delete_branch_pod(self, pod: BranchPod = SGP_POD) -> None:
+        """Delete a pod with a SecurityGroupPolicy, its links and its routes."""
+        self.host.ip(*vpc_cni.undo(self._branch_lines.pop(pod.name)))
+        self.machines.pop(pod.name).close()
 
     def switch_to_standard(self) -> None:
         """Roll aws-node out in standard mode: only pods created from now on differ; the local table stays at 20."""
@@ -140,8 +193,8 @@ class Node:
     def refuse_dns_of_branch_pod(self) -> None:
         """Give the pod's security group no rule for port 53."""
         for protocol in ("udp", "tcp"):
-            self.router.run(locate("iptables"), "-A", "FORWARD", "-i", "branch", "-p", protocol, "--dport", "53",
-                            "-j", "DROP")  # fmt: skip
+            rule = ("-i", SGP_POD.subnet_link, "-p", protocol, "--dport", "53", "-j", "DROP")
+            self.router.run(locate("iptables"), "-A", "FORWARD", *rule)
 
     def cut_coredns_off(self) -> None:
         """Make CoreDNS and the VPC resolver unreachable, silently."""
@@ -162,36 +215,65 @@ class Node:
         while time.monotonic() - since < 1 or not any("NOTRACK" in line for line in last):
             if time.monotonic() > end:
                 raise LabError(f"the cache's rules do not settle: {last}")
-            time.sleep(0.1)
-            now = [line for line in self.leftovers() if not line.startswith("[")]
+            time.sleep(0.2)
+            now = self.leftovers()
             if now != last:
                 since, last = time.monotonic(), now
 
     def why(self, server: str) -> str:
         """Return how the node routes a packet of the pod with a branch ENI to `server`."""
-        link = host_link("sgp-pod", self.mode)
+        link = host_link(SGP_POD.name, self.mode)
         return self.host.run(locate("ip"), "route", "get", server, "from", BRANCH_POD, "iif", link, check=False).strip()
+
+    def _rules(self) -> list[str]:
+        """Return every packet rule and chain, of both kinds of iptables, without counters.
+
+        A chain of the kernel's with the policy ACCEPT is left out, as none: iptables makes those of the tables it
+        touches, and cannot remove them.
+        """
+        found: list[str] = []
+        for backend in BACKENDS:
+            table = ""
+            for line in self.host.run(self.iptables("-save", backend)).splitlines():
+                text = line.partition(" [")[0] if line.startswith(":") else line
+                if text.startswith("*"):
+                    table = text[1:]
+                elif text.startswith("-") or (text.startswith(":") and not text.endswith(" ACCEPT")):
+                    found.append(f"{backend} {table} {text}")
+        return found
+
+    def snapshot(self) -> list[str]:
+        """Return all that an installation could change: links, addresses, routing rules, routes, packet rules."""
+        looks = [("addr",), ("rule",), ("route", "show", "table", "all")]
+        return [
+            f"{look[0]} {line.strip()}"
+            for look in looks
+            for line in self.host.run(locate("ip"), "-oneline", *look).splitlines()
+        ] + self._rules()
 
     def leftovers(self) -> list[str]:
         """Return what of the cache is on the node: its link and its packet rules."""
         links = self.host.run(locate("ip"), "-oneline", "link", "show").splitlines()
-        rules = self.host.run(locate("iptables").with_name("iptables-save")).splitlines()
         return [line for line in links if INTERFACE in line] + [
-            line for line in rules if "NodeLocal DNS Cache" in line or "node-local-dns" in line or "NOTRACK" in line
+            line
+            for line in self._rules()
+            if "NodeLocal DNS Cache" in line or "node-local-dns" in line or "NOTRACK" in line
         ]
 
     def close(self) -> None:
         """End what runs on them and remove every namespace."""
+        for each in self.closing:
+            each.set()
         for machine in self.machines.values():
             machine.close()
         self.machines.clear()
 
 
 @contextlib.contextmanager
-def worker_node(mode: EnforcingMode) -> Iterator[Node]:
-    """Make a node whose CNI has `mode`, with both pods; it is gone at the end, whatever happens."""
+def worker_node(mode: EnforcingMode, backend: Backend = "nft", server: str = SERVER) -> Iterator[Node]:
+    """Make a node whose CNI has `mode`, with a pod of each kind; it is gone at the end, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="nodelocal-lab-") as directory:
-        node = Node(Path(directory), mode)
+        node = Node(Path(directory), mode, backend, server)
         try:
             node.build()
             node.create_branch_pod()

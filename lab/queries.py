@@ -1,5 +1,6 @@
 """DNS questions asked from inside a namespace: one by one, and as a load."""
 
+import contextlib
 import itertools
 import selectors
 import socket
@@ -7,7 +8,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,8 @@ from lab.namespaces import Namespace
 Protocol = Literal["udp", "tcp"]
 PROTOCOLS: tuple[Protocol, ...] = ("udp", "tcp")
 
+_LAST_ANSWERS = 3.0  # seconds for which the last answers of a load are waited for; it ends with the last of them
+_BURST = 20  # questions that may be asked at once to make up for lost time
 _PATIENCE = 1.0  # seconds; whoever answers in the lab does so in a few milliseconds
 _serial = itertools.count()
 
@@ -46,7 +48,7 @@ def answers(client: Namespace, server: str, protocol: Protocol, name: str | None
 
     def ask() -> str | None:
         reply = _ask(name or new_name(), "A", server, protocol)
-        if reply is None or not reply.answer:
+        if reply is None or not (reply.answer or reply.additional):  # `whoami` answers in the latter
             return None
         marker = _ask(MARKER_ZONE, "TXT", server, protocol)
         return "cache" if marker is not None and marker.answer else "coredns"
@@ -56,54 +58,131 @@ def answers(client: Namespace, server: str, protocol: Protocol, name: str | None
 
 @dataclass
 class Load:
-    """What became of a load of UDP questions."""
+    """What became of a load of questions."""
 
     sent: int = 0
     answered: int = 0
 
     @property
     def lost(self) -> int:
-        """How many were never answered."""
+        """How many are not answered: while the load runs, those in flight too."""
         return self.sent - self.answered
 
 
-def _send_and_count(server: str, rate: float, stop: threading.Event, load: Load) -> None:
-    # Many ports, as a resolver library uses a new one for each question: a connection once tracked stays so.
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
-    question = dns.message.make_query("load.default.svc.cluster.local", "A").to_wire()
-    answered: set[int] = set()
-    with selectors.DefaultSelector() as ready:
-        for each in sockets:
+def _question(name: str) -> bytes:
+    """Return a question's text but for its number."""
+    return dns.message.make_query(name, "A").to_wire()[2:]
+
+
+class _Datagrams:
+    """Asks over UDP."""
+
+    def __init__(self, server: str, ready: selectors.BaseSelector) -> None:
+        self._server = server
+        self.waiting: set[int] = set()
+        # Many ports, as a resolver library uses a new one for each question: a connection once tracked stays so.
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
+        for each in self._sockets:
             each.setblocking(False)  # noqa: FBT003  # the socket module's signature
             ready.register(each, selectors.EVENT_READ)
+
+    def ask(self, number: int, question: bytes) -> None:
+        self.waiting.add(number)
+        self._sockets[number % 64].sendto(struct.pack("!H", number) + question, (self._server, 53))
+
+    def hear(self, source: socket.socket) -> bool:
+        """Read what is ready and say whether it answers a question."""
+        number, flags = struct.unpack("!HH", source.recv(4096)[:4])
+        answered = number in self.waiting and not flags & 0xF  # NOERROR
+        if answered:
+            self.waiting.discard(number)
+        return answered
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+
+class _Connections:
+    """Asks over TCP, with a connection of its own for every question."""
+
+    def __init__(self, server: str, ready: selectors.BaseSelector) -> None:
+        self._server, self._ready = server, ready
+        self.waiting: dict[socket.socket, bytes] = {}
+        """What each connection has still to send; nothing when it waits for the answer."""
+
+    def ask(self, number: int, question: bytes) -> None:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)  # noqa: FBT003  # the socket module's signature
+        connection.connect_ex((self._server, 53))
+        text = struct.pack("!H", number) + question
+        self.waiting[connection] = struct.pack("!H", len(text)) + text
+        self._ready.register(connection, selectors.EVENT_WRITE)
+
+    def hear(self, source: socket.socket) -> bool:
+        """Send the question on a new connection, or read its answer and say whether it is one."""
+        answered = False
+        try:
+            if self.waiting[source]:
+                source.send(self.waiting[source])
+                self.waiting[source] = b""
+                self._ready.modify(source, selectors.EVENT_READ)
+                return False
+            _, _, flags = struct.unpack("!HHH", source.recv(4096)[:6])  # length, number
+            answered = not flags & 0xF  # NOERROR
+        except (OSError, struct.error):
+            pass  # refused, reset, or closed without an answer: a lost question
+        self._ready.unregister(source)
+        del self.waiting[source]
+        source.close()
+        return answered
+
+    def close(self) -> None:
+        for each in self.waiting:
+            each.close()
+
+
+_ASKERS = {"udp": _Datagrams, "tcp": _Connections}
+
+
+def _send_and_count(
+    server: str, rate: float, stop: threading.Event, load: Load, *, protocol: Protocol, new_names: bool
+) -> None:
+    question = _question("load.default.svc.cluster.local")
+    with selectors.DefaultSelector() as ready, contextlib.closing(_ASKERS[protocol](server, ready)) as asker:
         due, end = time.monotonic(), None
-        while end is None or (time.monotonic() < end and len(answered) < load.sent):
+        while end is None or (time.monotonic() < end and asker.waiting):
+            now = time.monotonic()
             if end is None and stop.is_set():
-                end = time.monotonic() + _PATIENCE
-            if end is None and time.monotonic() >= due:
+                end = now + _LAST_ANSWERS
+            if end is None and now >= due:
+                # A machine that made us late must not make us ask everything at once: that would overrun buffers.
+                due = max(due + 1 / rate, now - _BURST / rate)
                 load.sent += 1
-                due += 1 / rate
-                sockets[load.sent % 64].sendto(struct.pack("!H", load.sent % 65536) + question[2:], (server, 53))
+                if new_names:
+                    question = _question(new_name())
+                asker.ask(load.sent % 65536, question)
             for key, _ in ready.select(max(0.0, min(due - time.monotonic(), 0.01))):
                 assert isinstance(key.fileobj, socket.socket)  # noqa: S101  # only sockets were registered
-                reply = key.fileobj.recv(4096)
-                if not reply[3] & 0xF:  # NOERROR
-                    answered.add(struct.unpack("!H", reply[:2])[0])
-    for each in sockets:
-        each.close()
-    load.answered = len(answered)
+                load.answered += asker.hear(key.fileobj)
 
 
-@contextmanager
-def under_load(client: Namespace, server: str, rate: float = 500) -> Iterator[Load]:
-    """Ask `rate` questions a second over UDP while the block runs; the figures are final after it.
+@contextlib.contextmanager
+def under_load(
+    client: Namespace, server: str, rate: float = 500, *, protocol: Protocol = "udp", new_names: bool = False
+) -> Iterator[Load]:
+    """Ask `rate` questions a second while the block runs; the figures are final after it.
 
-    At most 65,535 questions in all: they are told apart by their id.
+    For one name that the cache knows after the first, or for names nobody asked for before (`new_names`).
+
+    Questions over UDP are told apart by their id, so an answer has to come before 65,536 more are asked.
     """
     load, stop = Load(), threading.Event()
-    thread = threading.Thread(
-        target=lambda: client.call(lambda: _send_and_count(server, rate, stop, load)), name="load"
-    )
+
+    def ask() -> None:
+        _send_and_count(server, rate, stop, load, protocol=protocol, new_names=new_names)
+
+    thread = threading.Thread(target=lambda: client.call(ask), name="load")
     thread.start()
     try:
         yield load

@@ -1,16 +1,24 @@
 """What happens to DNS on a node, scenario by scenario, next to what we claim happens."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.interception import Interception
+from components import addon_configuration
+from components.corefile import NO_SOCKET_MATCH_ZONE
+from components.interception import COMMENT, Interception
 from components.node_local_dns import NodeLocalDnsSettings, manifests
 from lab import queries
-from lab.kubelet import Pod
-from lab.node import CLUSTER_DNS, UPSTREAM, Node, worker_node
+from lab.kubelet import Pod, replace
+from lab.namespaces import LabError
+from lab.node import CLUSTER_DNS, SECOND_SGP_POD, SGP_POD, UPSTREAM, Backend, BranchPod, Node, worker_node
+from lab.vpc_cni import EnforcingMode
+from tools import locate
 
 LOCAL = NodeLocalDnsSettings().local_address
 SERVERS = (CLUSTER_DNS, LOCAL)
@@ -45,6 +53,7 @@ class LoadCheck:
 
     scenario: str
     client: str
+    protocol: str
     sent: int
     lost: int
     at_least: int
@@ -58,7 +67,7 @@ class LoadCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class StateCheck:
-    """What of the cache is left on the node where nothing may be."""
+    """How the node differs from how it was before, where it may not: lines gone (-) and lines come (+)."""
 
     scenario: str
     leftovers: list[str]
@@ -77,6 +86,13 @@ class Report:
     loads: list[LoadCheck] = field(default_factory=list)
     states: list[StateCheck] = field(default_factory=list)
     strict_route: str = ""
+
+    def add(self, other: "Report") -> None:
+        """Take in what another report found."""
+        self.checks += other.checks
+        self.loads += other.loads
+        self.states += other.states
+        self.strict_route = self.strict_route or other.strict_route
 
     @property
     def right(self) -> bool:
@@ -122,10 +138,65 @@ HOST = {
 UNCACHED = _expect(CORE_DNS, CORE_DNS, CORE_DNS)
 
 
-def cache(node: Node, interception: Interception, name: str = "cache") -> Pod:
+RATE = 2000
+"""Questions a second of the loads under which a cache dies, loops and is replaced."""
+
+TCP_RATE = 200
+"""Connections a second, for one question each, beside them when a cache dies."""
+
+IN_FLIGHT = 200
+"""One in so many questions may be lost when a cache dies: what was asked and not answered at that moment."""
+
+IN_FLIGHT_SECONDS = 0.05
+"""What the kernel may need to close a killed process' sockets on a busy machine; questions until then are in flight."""
+
+NO_SOCKET_MATCH = "usr/lib/*/xtables/libxt_socket.so"
+"""Hidden from the containers, the rule with the match is refused as by a kernel without it."""
+
+CHANGES: tuple[Interception, ...] = ("socket", "upstream")
+"""The changes of the interception, from `upstream` on."""
+
+MASQUERADE = f"-s {CLUSTER_DNS} ! -o lo -j MASQUERADE -m comment --comment {COMMENT}"
+
+_one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def _under_load(client: queries.Namespace, rate: float = RATE, *, new_names: bool = False) -> Iterator[queries.Load]:
+    """Ask for as long as the block runs; no two scenarios do so at once, or they would measure each other."""
+    with _one_at_a_time, queries.under_load(client, CLUSTER_DNS, rate, new_names=new_names) as load:
+        yield load
+
+
+def cache(
+    node: Node,
+    interception: Interception = "socket",
+    name: str = "cache",
+    *,
+    restart_seconds: float | None = None,
+    hidden: Iterable[str] = (),
+) -> Pod:
     """Return the cache's pod as the component renders it."""
     settings = NodeLocalDnsSettings(interception=interception)
-    return Pod(node, manifests(settings, cluster_dns_ip=CLUSTER_DNS, upstream_ip=UPSTREAM), name)
+    objects = manifests(settings, cluster_dns_ip=CLUSTER_DNS, upstream_ip=UPSTREAM)
+    return Pod(node, objects, name, restart_seconds=restart_seconds, hidden=hidden)
+
+
+def managed_mode() -> EnforcingMode:
+    """Return the enforcing mode that the component gives the CNI when nobody says otherwise."""
+    configuration = addon_configuration.vpc_cni_configuration(addon_configuration.VpcCniSettings())
+    return configuration["env"]["POD_SECURITY_GROUP_ENFORCING_MODE"]
+
+
+def managed_node(backend: Backend = "nft") -> contextlib.AbstractContextManager[Node]:
+    """Make a node whose CNI is as the component configures it."""
+    return worker_node(managed_mode(), backend)
+
+
+def difference(before: list[str], after: list[str]) -> list[str]:
+    """Return what differs between two snapshots of a node: lines gone (-) and lines come (+)."""
+    old, new = Counter(before), Counter(after)
+    return [f"- {line}" for line in (old - new).elements()] + [f"+ {line}" for line in (new - old).elements()]
 
 
 def no_cache(report: Report, title: str) -> None:
@@ -138,7 +209,7 @@ def no_cache(report: Report, title: str) -> None:
 def strict(report: Report, title: str) -> None:
     """Show the failure: the pod with security groups loses DNS; a switch does not help it, recreating does."""
     with worker_node("strict") as node:
-        cache(node, "socket").start()
+        cache(node).start()
         report.strict_route = node.why(CLUSTER_DNS)
         lost = _expect(BOTH, NEITHER, HOST["socket"])
         report.ask(title, node, lost)
@@ -151,59 +222,242 @@ def strict(report: Report, title: str) -> None:
 
 def _standard(interception: Interception) -> Callable[[Report, str], None]:
     def scenario(report: Report, title: str) -> None:
-        with worker_node("standard") as node:
+        with managed_node() as node:
             pod = cache(node, interception)
             pod.start()
             report.ask(title, node, _expect(BOTH, BOTH, HOST[interception]))
-            with queries.under_load(node.machines["plain-pod"], CLUSTER_DNS) as load:
-                time.sleep(0.5)
-                pod.crash()
-                time.sleep(1)
-            # Half a second of it is before the crash; after it, upstream's rules lose every question.
-            bounds = (0, 25) if interception == "socket" else (400, load.sent)
             killed = f"cache killed, {interception} interception"
-            report.loads.append(_load(killed, load, *bounds))
+            report.loads += crash_under_load(node, pod, killed, loses_all=interception == "upstream")
             report.ask(killed, node, UNCACHED if interception == "socket" else _expect(NEITHER, NEITHER, NEITHER))
 
     return scenario
 
 
-def _load(scenario: str, load: queries.Load, at_least: int, at_most: int, client: str = "plain-pod") -> LoadCheck:
+def crash_under_load(node: Node, pod: Pod, title: str, *, loses_all: bool) -> list[LoadCheck]:
+    """Kill the cache without a warning and ask on for some seconds: half a percent may be lost, or all is."""
+    client = node.machines["plain-pod"]
+    with _under_load(client) as udp, queries.under_load(client, CLUSTER_DNS, TCP_RATE, protocol="tcp") as tcp:
+        time.sleep(0.5)
+        pod.crash()
+        before = {"udp": udp.sent, "tcp": tcp.sent}
+        time.sleep(4.5)
+    return [
+        _load(
+            title, load,
+            at_least=load.sent - before[protocol] if loses_all else 0,
+            at_most=load.sent if loses_all else load.sent // IN_FLIGHT,
+            protocol=protocol,
+        )
+        for protocol, load in {"udp": udp, "tcp": tcp}.items()
+    ]  # fmt: skip
+
+
+def _load(
+    scenario: str, load: queries.Load, at_least: int, at_most: int, *, client: str = "plain-pod", protocol: str = "udp"
+) -> LoadCheck:
     return LoadCheck(
-        scenario=scenario, client=client, sent=load.sent, lost=load.lost, at_least=at_least, at_most=at_most
-    )
+        scenario=scenario, client=client, protocol=protocol,
+        sent=load.sent, lost=load.lost, at_least=at_least, at_most=at_most,
+    )  # fmt: skip
 
 
-def _uninstall(interception: Interception) -> Callable[[Report, str], None]:
+def _uninstall(
+    interception: Interception, accident: Callable[[Pod], None] | None = None, grace_seconds: float = 3
+) -> Callable[[Report, str], None]:
     def scenario(report: Report, title: str) -> None:
-        with worker_node("standard") as node:
-            pod = cache(node, interception)
-            pod.start()
-            pod.stop()
-            report.states.append(StateCheck(scenario=title, leftovers=node.leftovers()))
-            report.ask(title, node, UNCACHED)
+        with managed_node() as node:
+            uninstall(report, title, node, cache(node, interception), accident, grace_seconds)
 
     return scenario
 
 
+def uninstall(
+    report: Report,
+    title: str,
+    node: Node,
+    pod: Pod,
+    accident: Callable[[Pod], None] | None = None,
+    grace_seconds: float = 3,
+) -> None:
+    """Install and delete the cache: the node is as it was, even if something happened to the pod just before.
+
+    Who hangs uses the grace up; a shorter one than the pod's shows the same sooner.
+    """
+    before = node.snapshot()
+    pod.start()
+    if accident is not None:
+        accident(pod)
+    pod.stop(grace_seconds)
+    report.states.append(StateCheck(scenario=title, leftovers=difference(before, node.snapshot())))
+    report.ask(title, node, UNCACHED)
+
+
 def rolling_update(report: Report, title: str) -> None:
     """Start the new pod before the old one ends: nobody notices."""
-    with worker_node("standard") as node:
-        old, new = cache(node, "socket", "old"), cache(node, "socket", "new")
+    with managed_node() as node:
+        old, new = cache(node, name="old"), cache(node, name="new")
         old.start()
-        with queries.under_load(node.machines["plain-pod"], CLUSTER_DNS) as load:
+        with _under_load(node.machines["plain-pod"]) as load:
             time.sleep(0.3)
-            new.start()
-            old.stop()
+            replace(old, new)
             time.sleep(0.5)
         report.loads.append(_load(title, load, 0, 0))
         report.ask(title, node, _expect(BOTH, BOTH, HOST["socket"]))
 
 
+def change_of_interception(report: Report, title: str) -> None:
+    """Change the setting back and forth: the pods are replaced as the new one's update strategy says."""
+    with managed_node() as node:
+        before = node.snapshot()
+        pod = cache(node, "upstream", "first")
+        pod.start()
+        for number, interception in enumerate(CHANGES):
+            changed = f"{title} to {interception}"
+            old, pod = pod, cache(node, interception, f"{interception}-{number}")
+            with _under_load(node.machines["plain-pod"]) as load:
+                time.sleep(0.3)
+                replace(old, pod)
+                time.sleep(0.5)
+            # Node-cache writes its own rules one by one: for a moment questions go untracked and answers do not.
+            at_most = RATE // 4 if interception == "upstream" else load.sent // IN_FLIGHT
+            report.loads.append(_load(changed, load, 0, at_most))
+            # A cache that was `upstream` takes the interface with it; the new one looks every five seconds.
+            wait_for("the interface", lambda: LOCAL in node.host.run(locate("ip"), "-oneline", "addr"), 10)
+            report.ask(changed, node, _expect(BOTH, BOTH, HOST[interception]))
+        pod.stop()
+        left = difference(before, node.snapshot())
+        report.states.append(StateCheck(scenario=f"{title}: uninstalled", leftovers=left))
+
+
+def crash_loop(report: Report, title: str, times: int = 10) -> None:
+    """Kill the cache as often as it comes back: each time only what was in flight is lost."""
+    with managed_node() as node:
+        pod = cache(node, restart_seconds=0.3)
+        pod.start()
+        in_flight = 0
+        with _under_load(node.machines["plain-pod"]) as load:
+            for number in range(1, times + 1):
+                time.sleep(0.3)
+                lost = min(_sample(load))
+                pod.crash()
+                # Asked before it was dead and not answered: whoever asks after that is answered by CoreDNS.
+                in_flight += min(load.lost - lost, int(RATE * IN_FLIGHT_SECONDS))
+                wait_for(f"restart {number} of the cache", lambda: pod.restarts == number)  # noqa: B023  # waited for here
+                wait_for("the cache", lambda: pod.containers[0].probe("readinessProbe"))
+            time.sleep(0.3)
+        report.loads.append(_load(title, load, 0, in_flight))
+        report.ask(title, node, _expect(BOTH, BOTH, HOST["socket"]))
+
+
+def _sample(load: queries.Load) -> Iterator[int]:
+    """Yield how many questions are unanswered at some moments: the least of them have been lost for good."""
+    for _ in range(50):
+        yield load.lost
+        time.sleep(0.002)
+
+
+def wait_for(what: str, there: Callable[[], bool], seconds: float = 60) -> None:
+    """Return when `there` says so; raises `LabError` when it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while not there():
+        if time.monotonic() > end:
+            raise LabError(f"{what} did not come within {seconds} s")
+        time.sleep(0.05)
+
+
+def _rules_flushed(interception: Interception = "socket", backend: Backend = "nft") -> Callable[[Report, str], None]:
+    def scenario(report: Report, title: str) -> None:
+        with managed_node(backend) as node:
+            cache(node, interception).start()
+            rules_flushed(report, title, node, interception)
+
+    return scenario
+
+
+def rules_flushed(report: Report, title: str, node: Node, interception: Interception) -> None:
+    """Let somebody flush the cache's chains: DNS answers meanwhile, and the rules are back within ten seconds."""
+    before = node.snapshot()
+
+    def rules() -> list[str]:
+        return [line for line in node.leftovers() if line.startswith(f"{node.backend} ")]
+
+    chains = {(line.split()[1], line.split()[3]) for line in rules()}
+
+    def flush() -> bool:
+        """Flush, and say whether nobody repaired anything before all of it was gone."""
+        for table, chain in chains:
+            # Kube-proxy's rules share this one, and nobody plays kube-proxy here and would write them again.
+            what = ("-D", chain, *MASQUERADE.split()) if table == "nat" else ("-F", chain)
+            node.host.run(node.iptables(), "-w", "-t", table, *what, check=table != "nat")
+        return not rules()
+
+    with _under_load(node.machines["plain-pod"], 500) as load:
+        wait_for("a moment without rules", flush)
+        with contextlib.suppress(LabError):  # what is still missing then is in the report
+            wait_for("the rules", lambda: not difference(before, node.snapshot()), 10)
+    report.states.append(StateCheck(scenario=title, leftovers=difference(before, node.snapshot())))
+    report.loads.append(_load(title, load, 0, 0))
+    report.ask(title, node, _expect(BOTH, BOTH, HOST[interception]))
+
+
+def legacy_iptables(report: Report, title: str) -> None:
+    """Do it all where kube-proxy writes with iptables-legacy."""
+    with managed_node("legacy") as node:
+        pod, before = cache(node), node.snapshot()
+        pod.start()
+        report.ask(title, node, _expect(BOTH, BOTH, HOST["socket"]))
+        report.loads += crash_under_load(node, pod, f"{title}: cache killed", loses_all=False)
+        report.ask(f"{title}: cache killed", node, UNCACHED)
+        pod.stop()
+        report.states.append(
+            StateCheck(scenario=f"{title}: uninstalled", leftovers=difference(before, node.snapshot()))
+        )
+
+
+def hung_cache(report: Report, title: str) -> None:
+    """Stop the cache without ending it: it keeps its socket, so pods wait until the liveness probe ends it."""
+    with managed_node() as node:
+        pod = cache(node, restart_seconds=0.3)
+        pod.start()
+        with queries.under_load(node.machines["plain-pod"], CLUSTER_DNS, 50) as load:
+            pod.freeze()
+            report.ask(title, node, _expect(NEITHER, NEITHER, CORE_DNS))
+            wait_for("the restart of the cache", lambda: pod.restarts > 0)
+            wait_for("the cache", lambda: pod.containers[0].probe("readinessProbe"))
+            hung = load.sent
+            time.sleep(1)
+        report.loads.append(_load(f"{title}: until its restart", load, 1, hung))
+        report.ask(f"{title}: restarted", node, _expect(BOTH, BOTH, HOST["socket"]))
+
+
+def no_socket_match(report: Report, title: str) -> None:
+    """Take the kernel's socket match away: node-cache's own rules, there only while somebody listens."""
+    with managed_node() as node:
+        pod, before = cache(node, hidden=[NO_SOCKET_MATCH]), node.snapshot()
+        pod.start()
+        shown = {("plain-pod", CLUSTER_DNS): "cache"}
+        report.ask(title, node, _expect(BOTH, BOTH, HOST["upstream"]))
+        report.ask(f"{title}: its zone", node, shown, NO_SOCKET_MATCH_ZONE)
+        with _under_load(node.machines["plain-pod"]) as load:
+            time.sleep(0.5)
+            pod.crash()
+            dead = load.sent
+            wait_for("the fallback", lambda: not any("NOTRACK" in line for line in node.leftovers()))
+            watched = load.sent
+            time.sleep(1)
+        # Lost is what is asked between the cache's death and the moment in which the rules are seen gone.
+        report.loads.append(_load(f"{title}: cache killed", load, 1, watched - dead + load.sent // 200))
+        report.ask(f"{title}: cache killed", node, UNCACHED)
+        pod.stop()
+        report.states.append(
+            StateCheck(scenario=f"{title}: uninstalled", leftovers=difference(before, node.snapshot()))
+        )
+
+
 def coredns_unreachable(report: Report, title: str) -> None:
     """Cut CoreDNS off: the cache still answers what it knows, and nothing else."""
-    with worker_node("standard") as node:
-        cache(node, "socket").start()
+    with managed_node() as node:
+        cache(node).start()
         known = queries.new_name()
         report.ask(f"{title}: before", node, {("plain-pod", CLUSTER_DNS): "cache"}, known)
         node.cut_coredns_off()
@@ -214,8 +468,8 @@ def coredns_unreachable(report: Report, title: str) -> None:
 
 def security_group_without_dns(report: Report, title: str) -> None:
     """Let the cache ask under the node's security group; the fallback needs the pod's own to allow port 53."""
-    with worker_node("standard") as node:
-        pod = cache(node, "socket")
+    with managed_node() as node:
+        pod = cache(node)
         pod.start()
         node.refuse_dns_of_branch_pod()
         report.ask(f"{title}: cache up", node, _expect(BOTH, BOTH, HOST["socket"]))
@@ -223,30 +477,65 @@ def security_group_without_dns(report: Report, title: str) -> None:
         report.ask(f"{title}: cache killed", node, _expect(CORE_DNS, NEITHER, CORE_DNS))
 
 
+class _Life:
+    """A replica of an owner of pods with security groups, which asks from when it is ready until it is deleted."""
+
+    def __init__(self, node: Node, pod: BranchPod, ending: contextlib.ExitStack) -> None:
+        self._node, self.pod, self._ending = node, pod, ending
+        self._end = contextlib.ExitStack()
+        self.load = self._end.enter_context(queries.under_load(node.machines[pod.name], CLUSTER_DNS, 500))
+        ending.callback(self._end.close)
+
+    def replaced(self) -> "_Life":
+        """Delete the pod, create it anew and return its next life."""
+        self._end.close()
+        self._node.delete_branch_pod(self.pod)
+        self._node.create_branch_pod(self.pod)
+        return _Life(self._node, self.pod, self._ending)
+
+    def check(self, title: str, at_least: int = 0, at_most: int = 0) -> LoadCheck:
+        """Return what this life's questions came to."""
+        return _load(title, self.load, at_least, at_most, client=self.pod.name)
+
+
+@contextlib.contextmanager
+def _two_replicas() -> Iterator[tuple[Node, list[_Life]]]:
+    """Make a strict node without the cache, on which two pods with security groups ask; they end with the block."""
+    with worker_node("strict") as node, _one_at_a_time, contextlib.ExitStack() as ending:
+        node.create_branch_pod(SECOND_SGP_POD)
+        yield node, [_Life(node, pod, ending) for pod in (SGP_POD, SECOND_SGP_POD)]
+
+
 def right_order(report: Report, title: str) -> None:
-    """Switch, recreate, and only then install: the recreated pod loses nothing."""
-    with worker_node("strict") as node:
+    """Switch, recreate both replicas, and only then install: nothing is lost, from before it all until after."""
+    with _two_replicas() as (node, before):
+        time.sleep(0.3)
         node.switch_to_standard()
-        node.delete_branch_pod()
-        node.create_branch_pod()
-        with queries.under_load(node.machines["sgp-pod"], CLUSTER_DNS) as load:
-            time.sleep(0.3)
-            cache(node, "socket").start()
-            time.sleep(0.5)
-        report.loads.append(_load(title, load, 0, 0, "sgp-pod"))
+        time.sleep(0.3)
+        after = [life.replaced() for life in before]
+        cache(node).start()
+        time.sleep(0.5)
         report.ask(title, node, _expect(BOTH, BOTH, HOST["socket"]))
+    report.loads += [life.check(f"{title}: until recreated") for life in before]
+    report.loads += [life.check(f"{title}: recreated") for life in after]
 
 
 def wrong_order(report: Report, title: str) -> None:
-    """Install first: from then until it is recreated, the pod with security groups loses every question."""
-    with worker_node("strict") as node:
-        with queries.under_load(node.machines["sgp-pod"], CLUSTER_DNS) as load:
-            cache(node, "socket").start()
-            time.sleep(0.3)
-            node.switch_to_standard()
-            time.sleep(0.7)
-        # The last second is lost whole; what was asked before the rules came may have been answered.
-        report.loads.append(_load(title, load, 400, load.sent, "sgp-pod"))
+    """Install first: from then until they are recreated, the pods with security groups lose every question."""
+    with _two_replicas() as (node, before):
+        cache(node).start()
+        installed = [life.load.sent for life in before]
+        node.switch_to_standard()
+        time.sleep(0.7)
+        after = [life.replaced() for life in before]
+        time.sleep(0.3)
+        report.ask(f"{title}: recreated", node, _expect(BOTH, BOTH, HOST["socket"]))
+    # What was asked before the rules came may have been answered.
+    report.loads += [
+        life.check(f"{title}: until recreated", life.load.sent - sent, life.load.sent)
+        for life, sent in zip(before, installed, strict=True)
+    ]
+    report.loads += [life.check(f"{title}: recreated") for life in after]
 
 
 SCENARIOS: dict[str, Callable[[Report, str], None]] = {
@@ -254,18 +543,41 @@ SCENARIOS: dict[str, Callable[[Report, str], None]] = {
     "strict, cache running": strict,
     "standard, cache running": _standard("socket"),
     "standard, cache running, upstream's rules": _standard("upstream"),
-    "uninstalled": _uninstall("socket"),
-    "uninstalled, upstream's rules": _uninstall("upstream"),
+    "crash loop": crash_loop,
+    "cache hangs": hung_cache,
     "rolling update": rolling_update,
+    "interception changed": change_of_interception,
+    "rules flushed": _rules_flushed(),
+    "legacy iptables": legacy_iptables,
+    "no socket match": no_socket_match,
+    "uninstalled": _uninstall("socket"),
+    "uninstalled while the cache hangs": _uninstall("socket", Pod.freeze, grace_seconds=0),
+    "uninstalled, upstream's rules": _uninstall("upstream"),
     "CoreDNS unreachable": coredns_unreachable,
     "security group without port 53": security_group_without_dns,
     "right order of migration": right_order,
     "wrong order of migration": wrong_order,
 }
 
+AT_ONCE = 4
+"""Scenarios that run at a time: each has a node of its own, and most of its time is waiting."""
+
 
 def run(names: list[str], report: Report) -> Iterator[str]:
-    """Run scenarios into `report`, yielding each one's name before it starts."""
-    for name in names:
-        yield name
-        SCENARIOS[name](report, name)
+    """Run scenarios into `report`, in the order of their names there, yielding each one's name when it is done."""
+
+    def one(name: str) -> tuple[str, Report]:
+        found = Report()
+        SCENARIOS[name](found, name)
+        return name, found
+
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        started = {name: pool.submit(one, name) for name in names}
+        try:
+            for done in as_completed(started.values()):
+                yield done.result()[0]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        for name in names:
+            report.add(started[name].result()[1])

@@ -1,7 +1,9 @@
 """The routes and rules the VPC CNI writes for a pod, per enforcing mode, as lines for `ip -batch`.
 
 From amazon-vpc-cni-k8s: pkg/networkutils/network.go (priorities), cmd/routed-eni-cni-plugin/driver/driver.go
-(tables and routes) and pkg/sgpp/utils.go (names of links).
+(tables and routes), pkg/sgpp/utils.go (names of links) and pkg/networkutils/iptables_connmark.go (marks; from 1.23
+on, where iptables is nft, they are in an nftables table of its own instead, which is asked after kube-proxy's rules
+as well).
 """
 
 import hashlib
@@ -9,9 +11,16 @@ from typing import Literal
 
 EnforcingMode = Literal["strict", "standard"]
 
-TRUNK_LINK = "vlan.eth.2"
-VLAN = 2
-BRANCH_TABLE = VLAN + 100
+PRIMARY_LINK = "eth0"
+
+
+def trunk_link(vlan: int) -> str:
+    """Return the name of the link at which a branch ENI's packets come to the node."""
+    return f"vlan.eth.{vlan}"
+
+
+def _table(vlan: int) -> int:
+    return vlan + 100
 
 
 def host_link(pod: str, mode: EnforcingMode | None) -> str:
@@ -28,11 +37,11 @@ def node_rules(mode: EnforcingMode) -> list[str]:
     return rules
 
 
-def branch_routes(gateway: str) -> list[str]:
-    """Return the routes of the branch ENI's table."""
+def branch_routes(vlan: int, gateway: str) -> list[str]:
+    """Return the routes of a branch ENI's table."""
     return [
-        f"route replace {gateway}/32 dev {TRUNK_LINK} scope link table {BRANCH_TABLE}",
-        f"route replace default via {gateway} dev {TRUNK_LINK} table {BRANCH_TABLE}",
+        f"route replace {gateway}/32 dev {trunk_link(vlan)} scope link table {_table(vlan)}",
+        f"route replace default via {gateway} dev {trunk_link(vlan)} table {_table(vlan)}",
     ]
 
 
@@ -44,19 +53,19 @@ def pod_routes(pod: str, address: str) -> list[str]:
     ]
 
 
-def branch_pod_routes(pod: str, address: str, mode: EnforcingMode) -> list[str]:
+def branch_pod_routes(pod: str, address: str, vlan: int, mode: EnforcingMode) -> list[str]:
     """Return routes and rules of a pod with a branch ENI."""
     link = host_link(pod, mode)
     if mode == "strict":
         return [
-            f"route replace {address}/32 dev {link} scope link table {BRANCH_TABLE}",
-            f"rule add priority 10 iif {TRUNK_LINK} lookup {BRANCH_TABLE}",
-            f"rule add priority 10 iif {link} lookup {BRANCH_TABLE}",
+            f"route replace {address}/32 dev {link} scope link table {_table(vlan)}",
+            f"rule add priority 10 iif {trunk_link(vlan)} lookup {_table(vlan)}",
+            f"rule add priority 10 iif {link} lookup {_table(vlan)}",
         ]
     return [
         f"route replace {address}/32 dev {link} scope link",
         f"rule add priority 512 to {address} lookup main",
-        f"rule add priority 1536 from {address} lookup {BRANCH_TABLE}",
+        f"rule add priority 1536 from {address} lookup {_table(vlan)}",
     ]
 
 
@@ -65,10 +74,25 @@ def undo(lines: list[str]) -> list[str]:
     return [line.replace(" add ", " del ", 1).replace(" replace ", " del ", 1) for line in reversed(lines)]
 
 
-def snat(vpc_cidr: str, node_address: str) -> str:
-    """Return the CNI's address translation for traffic that leaves the VPC, for iptables-restore."""
+def packet_rules(vpc_cidr: str, node_address: str) -> str:
+    """Return the CNI's address translation for traffic that leaves the VPC, and its marks, for iptables-restore.
+
+    What is marked is sent out of the primary ENI. Appended, so that kube-proxy's DNAT of a ClusterIP, which is no
+    address of the VPC, is asked before anything is marked.
+    """
     return f"""\
+*mangle
+-A PREROUTING -i {PRIMARY_LINK} -m comment --comment "AWS, primary ENI" -m addrtype --dst-type LOCAL --limit-iface-in \
+-j CONNMARK --set-xmark 0x80/0x80
+-A PREROUTING -i eni+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --mask 0x80
+-A PREROUTING -i vlan+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --mask 0x80
+COMMIT
 *nat
+:AWS-CONNMARK-CHAIN-0 - [0:0]
+-A PREROUTING -i eni+ -m comment --comment "AWS, outbound connections" -j AWS-CONNMARK-CHAIN-0
+-A PREROUTING -m comment --comment "AWS, CONNMARK" -j CONNMARK --restore-mark --mask 0x80
+-A AWS-CONNMARK-CHAIN-0 -d {vpc_cidr} -m comment --comment "AWS CONNMARK CHAIN" -j RETURN
+-A AWS-CONNMARK-CHAIN-0 -m comment --comment "AWS, CONNMARK" -j CONNMARK --set-xmark 0x80/0x80
 :AWS-SNAT-CHAIN-0 - [0:0]
 -A POSTROUTING -m comment --comment "AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0
 -A AWS-SNAT-CHAIN-0 -d {vpc_cidr} -m comment --comment "AWS SNAT CHAIN" -j RETURN

@@ -1,0 +1,1 @@
+"""The benchmark: CoreDNS asked directly, the cache with upstream's rules and the cache with ours, side by side."""

@@ -32,3 +32,11 @@ def test_pinned_add_ons_fit_their_kubernetes(kubernetes: str) -> None:
 def test_the_default_is_pinned() -> None:
     """Who writes nothing gets a version with pinned add-ons, the newest of them."""
     assert max(PINNED, key=lambda each: [int(part) for part in each.split(".")]) == DEFAULT_KUBERNETES_VERSION
+
+
+def test_every_pinned_release_knows_the_mode_and_fits_its_kubernetes() -> None:
+    """No row of the table can bring up a cluster that refuses the configuration."""
+    for kubernetes, versions in PINNED.items():
+        assert addon_version_number(versions.vpc_cni) >= ENFORCING_MODE_SINCE
+        assert versions.kube_proxy.startswith(f"v{kubernetes}.")
+        assert addon_version_number(versions.core_dns) > (1, 0, 0)

@@ -8,6 +8,7 @@ import pytest
 
 from local_cloud.cloud import LocalCloud
 from local_cloud.stacks import ROOT, Run, Stack
+from tests.engine.copies import Clone, copy_repository, link_packages
 
 
 @dataclass
@@ -32,3 +33,12 @@ def brought_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BroughtUp]:
         preview = stack.preview()
         up = stack.up()
         yield BroughtUp(cloud, stack, consumer, preview, up, consumer.up())
+
+
+@pytest.fixture(scope="session")
+def clone(brought_up: BroughtUp, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Return a clone of the repository whose stack `dev` is up."""
+    directory = tmp_path_factory.mktemp("clone") / "repository"
+    copy_repository(directory)
+    link_packages(directory)
+    return Clone(directory, brought_up.cloud.environment)

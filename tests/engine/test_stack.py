@@ -183,6 +183,35 @@ def test_one_setting_previews_as_what_it_touches_and_nothing_else(
     assert {(each.operation, each.type, each.name) for each in stack.preview().changes()} == changed
 
 
+def test_a_zone_more_moves_neither_subnets_nor_the_control_plane(brought_up: "BroughtUp") -> None:
+    """Subnets of a third zone are made beside the others; node groups, which cannot move, are replaced."""
+    network = {"cidr": "10.10.0.0/16", "zones": ["a", "b", "c"], "nat": "single"}
+    stack = dataclasses.replace(brought_up.stack, overrides={"eks-node-local-dns:network": network})
+    changes = stack.preview().changes()
+    made = {each.name for each in changes if each.operation == "create"}
+    assert made == {"network-public-c", "network-private-c"}
+    others = {each.type for each in changes if each.operation != "create"}
+    assert others == {"aws:eks/nodeGroup:NodeGroup"}
+
+
+def test_what_nodes_are_made_of_carries_the_tags_of_the_stack(brought_up: "BroughtUp") -> None:
+    """EKS hands a node group's tags on to nothing; the launch template does."""
+    asked = ("aws", "ec2", "describe-instances", "--filters", "Name=tag:environment,Values=dev")
+    instances = [each for reservation in _json(brought_up, *asked)["Reservations"] for each in reservation["Instances"]]
+    assert len(instances) == 2
+    names = {tag["Value"] for each in instances for tag in each["Tags"] if tag["Key"] == "Name"}
+    assert names == {"eks-node-local-dns-dev-default"}
+
+
+def test_turning_the_cache_off_deletes_it_and_nothing_else(brought_up: "BroughtUp") -> None:
+    """Without the cache its own objects go, and neither cluster nor nodes nor add-ons are touched."""
+    stack = dataclasses.replace(brought_up.stack, overrides={"eks-node-local-dns:nodeLocalDns": {"enabled": False}})
+    changes = stack.preview().changes()
+    assert {each.operation for each in changes} == {"delete"}
+    assert all("index:NodeLocalDns" in each.urn for each in changes)
+    assert "kubernetes:apps/v1:DaemonSet" in {each.type for each in changes}
+
+
 def test_strict_mode_is_refused_before_anything_changes(brought_up: "BroughtUp") -> None:
     """The dangerous setting ends the preview with the key, the reason and the remedy."""
     overrides = {"eks-node-local-dns:vpcCni": {"podSecurityGroupEnforcingMode": "strict"}}
@@ -209,10 +238,7 @@ def test_real_plugins_earlier_on_path_win(brought_up: "BroughtUp", tmp_path: Pat
 
 def test_every_address_follows_from_the_service_cidr_and_destroy_goes_the_other_way(brought_up: "BroughtUp") -> None:
     """One changed line moves every address; and what needs DNS is deleted before DNS."""
-    overrides = {
-        "eks-node-local-dns:serviceCidr": "10.100.0.0/16",
-        "eks-node-local-dns:network": {"cidr": "10.30.0.0/16", "zones": ["a", "b"]},
-    }
+    overrides = {"eks-node-local-dns:serviceCidr": "10.100.0.0/16"}
     stack = dataclasses.replace(brought_up.stack, name="stg", overrides=overrides)
     stack.up()
     outputs = stack.outputs()

@@ -7,8 +7,29 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from components.versions import AddonVersions
+from local_cloud.eks import catalogue
+
 _CNI = "v1.23.1-eksbuild.1"
 _STANDARD = '{"env":{"ENABLE_POD_ENI":"true","POD_SECURITY_GROUP_ENFORCING_MODE":"standard"}}'
+
+
+def test_what_the_program_pins_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pin that is raised needs no second edit here; the newest comes first, for its Kubernetes version only."""
+    raised = {
+        "1.34": AddonVersions(
+            vpc_cni="v1.99.0-eksbuild.1", kube_proxy="v1.34.9-eksbuild.1", core_dns="v1.13.2-eksbuild.24"
+        ),
+        "1.35": AddonVersions(
+            vpc_cni="v1.99.0-eksbuild.1", kube_proxy="v1.35.9-eksbuild.1", core_dns="v1.20.0-eksbuild.1"
+        ),
+    }
+    monkeypatch.setattr(catalogue, "PINNED", raised)
+    seen = (catalogue.Offer("v1.13.2-eksbuild.24", ("1.34",)),)
+    offered = {name: catalogue._with_pinned(name, seen) for name in ("vpc-cni", "kube-proxy", "coredns")}
+    assert offered["vpc-cni"] == (catalogue.Offer("v1.99.0-eksbuild.1", ("1.34", "1.35")), *seen)
+    assert [each.version for each in offered["kube-proxy"][:2]] == ["v1.35.9-eksbuild.1", "v1.34.9-eksbuild.1"]
+    assert offered["coredns"] == (catalogue.Offer("v1.20.0-eksbuild.1", ("1.35",)), *seen)
 
 
 @pytest.fixture(scope="module")

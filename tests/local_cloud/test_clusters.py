@@ -128,6 +128,56 @@ def test_life_of_a_cluster(account: Any) -> None:
     assert account.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] == []
 
 
+def test_the_control_plane_keeps_its_zones(account: Any, bare: str) -> None:
+    """Its subnets can be changed in place, but never to another set of zones, nor to another VPC."""
+    before = account.eks.describe_cluster(name=bare)["cluster"]["resourcesVpcConfig"]["subnetIds"]
+    more, other = (
+        account.ec2.create_subnet(
+            VpcId=account.vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"eu-central-1{zone}"
+        )["Subnet"]["SubnetId"]
+        for number, zone in ((10, "a"), (11, "c"))
+    )
+
+    def move(subnets: list[str]) -> list[str]:
+        account.eks.update_cluster_config(name=bare, resourcesVpcConfig={"subnetIds": subnets})
+        account.eks.get_waiter("cluster_active").wait(name=bare, WaiterConfig={"Delay": 0})
+        return account.eks.describe_cluster(name=bare)["cluster"]["resourcesVpcConfig"]["subnetIds"]
+
+    with pytest.raises(ClientError, match=r"1a,eu-central-1b,eu-central-1c'.*exact set of AZs 'eu-central-1a,eu-cen"):
+        move([*before, other])
+    assert move([more, *before[1:]]) == [more, *before[1:]]
+    assert move(before) == before
+
+
+@pytest.mark.parametrize(
+    ("instance_types", "image", "message"),
+    [
+        (
+            ["t4g.medium"],
+            {},
+            r"\[t4g.medium\] is not a valid instance type for requested amiType AL2023_x86_64_STANDARD",
+        ),
+        (["m6i.large", "m7g.large"], {"amiType": "AL2023_ARM_64_STANDARD"}, r"\[m6i.large\] is not a valid instance"),
+        (["m9z.large"], {}, r"instance types do not exist: \[m9z.large\]"),
+    ],
+)
+def test_node_groups_of_another_architecture_than_their_image_are_refused(
+    account: Any, bare: str, instance_types: list[str], image: dict[str, str], message: str
+) -> None:
+    """All nodes of a group start from one image."""
+    with pytest.raises(ClientError, match=message) as refused:
+        account.eks.create_nodegroup(
+            clusterName=bare,
+            nodegroupName="mixed",
+            nodeRole=account.role,
+            subnets=account.subnets,
+            instanceTypes=instance_types,
+            **image,
+        )
+    assert refused.value.response["Error"]["Code"] == "InvalidParameterException"
+    assert account.eks.list_nodegroups(clusterName=bare)["nodegroups"] == []
+
+
 def test_a_namespace_ends_with_what_is_in_it(account: Any, bare: str) -> None:
     """A deleted namespace goes, and its objects with it, though no controller manager runs."""
     account.kubectl(bare, "create", "namespace", "brief")

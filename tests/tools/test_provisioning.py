@@ -7,7 +7,7 @@ import pytest
 
 from tools import provisioning
 from tools.catalogue import PROGRAMS, DebianProgram, GoProgram
-from tools.provisioning import MissingToolError, build_key, locate, suitable
+from tools.provisioning import MissingToolError, build_key, locate, needed_go, suitable
 
 ENGINE = GoProgram(folder="pulumi", package="p", purpose="x", version_command=("version",), at_least="3.238.0")
 
@@ -67,10 +67,37 @@ def test_a_missing_compiler_is_said_in_one_sentence_with_the_remedy(
     provisioning._on_path.cache_clear()
     provisioning._go_version.cache_clear()
     try:
-        with pytest.raises(MissingToolError, match=r"Go compiler is missing.*install Go"):
+        with pytest.raises(MissingToolError, match=r"Go compiler is missing.*install Go \d+\.\d+ or newer"):
             locate("node-cache-stand-in")
     finally:
         provisioning._on_path.cache_clear()
+
+
+@pytest.mark.parametrize("answer", ["echo go1.20.5", "echo cannot fetch a newer one >&2; exit 1"])
+def test_an_old_compiler_is_said_in_one_sentence_with_the_version_that_go_mod_wants(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str
+) -> None:
+    """Who has an old Go learns how new it has to be, not what the compiler makes of the module."""
+    old = tmp_path / "go"
+    old.write_text(f"#!/bin/sh\n{answer}\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(provisioning, "user_cache_path", lambda _name: tmp_path / "cache")
+    provisioning._go_version.cache_clear()
+    newest = max(needed_go(each.source) for each in PROGRAMS.values() if isinstance(each, GoProgram))
+    try:
+        with pytest.raises(MissingToolError, match="is too old for the project's tools: install Go") as refused:
+            locate("node-cache-stand-in")
+    finally:
+        provisioning._go_version.cache_clear()
+    assert f"install Go {newest.major}.{newest.minor} or newer" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_readme_asks_for_the_go_that_builds_the_tools() -> None:
+    """The prerequisite and the pins are one number."""
+    newest = max(needed_go(each.source) for each in PROGRAMS.values() if isinstance(each, GoProgram))
+    assert f"Go {newest.major}.{newest.minor}" in (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_a_missing_system_program_without_the_right_to_install_it_names_the_package(

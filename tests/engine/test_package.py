@@ -1,0 +1,254 @@
+"""The component package, run by the real engine: its schema, its SDKs, and a program that uses one of them."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from components.pod_security_group import PACKAGE
+from local_cloud.cloud import environment, locate_programs
+from local_cloud.layout import Layout
+from local_cloud.stacks import ROOT
+from tests.engine.copies import copy_repository, link_packages
+from tools.catalogue import PROGRAMS, GoProgram
+
+if TYPE_CHECKING:
+    from conftest import BroughtUp
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]
+
+POD_SECURITY_GROUP = f"{PACKAGE}:index:PodSecurityGroup"
+NODE_LOCAL_DNS = f"{PACKAGE}:index:NodeLocalDns"
+PROGRAM = """
+import sys
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+sys.path.insert(0, str(Path(__file__).parent / "sdks" / "eks-node-local-dns"))
+from pulumi_eks_node_local_dns import PodSecurityGroup
+
+config = pulumi.Config()
+cluster = kubernetes.Provider("cluster", kubeconfig=config.require("kubeconfig"))
+pods = PodSecurityGroup(
+    "shop",
+    vpc_id=config.require("vpcId"),
+    core_dns_security_group_id=config.require("clusterSecurityGroupId"),
+    namespace="default",
+    pod_selector={"match_labels": {"app": config.require("app")}},
+    branch_interfaces={"instance_types": ["m6i.large"], "pods": 2, "nodes": 1},
+    egress={"web": {"description": "The web", "protocol": "tcp", "port": 443, "cidr": "0.0.0.0/0"}},
+    opts=pulumi.ResourceOptions(providers=[cluster]),
+)
+pulumi.export("securityGroupId", pods.security_group_id)
+pulumi.export("policyName", pods.policy_name)
+"""
+
+
+def run(variables: Mapping[str, str], directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it wrote."""
+    return subprocess.run(
+        command, cwd=directory, env=dict(variables), check=False, capture_output=True, text=True, timeout=300
+    )
+
+
+def succeeded(variables: Mapping[str, str], directory: Path, *command: str) -> str:
+    """Run a command that has to succeed, and return what it printed."""
+    done = run(variables, directory, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the package in a copy of the repository, with its requirements installed."""
+    copied = tmp_path_factory.mktemp("package") / "repository"
+    copy_repository(copied)
+    link_packages(copied / "package")
+    return copied / "package"
+
+
+@pytest.fixture(scope="module")
+def without_cloud(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment in which the engine runs and no cloud does."""
+    layout = Layout(tmp_path_factory.mktemp("local"))
+    layout.state.mkdir(parents=True)
+    return environment(layout, locate_programs(("pulumi",)))
+
+
+@pytest.fixture(scope="module")
+def schema(package: Path, without_cloud: dict[str, str]) -> dict[str, Any]:
+    """Return what the package tells the engine about itself."""
+    return json.loads(succeeded(without_cloud, package, "pulumi", "package", "get-schema", str(package)))  # type: ignore[no-any-return]
+
+
+def test_the_schema_has_the_components_arguments_and_outputs(schema: dict[str, Any]) -> None:
+    """Other languages see what Python sees: the version, what is required, and every description."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (schema["name"], schema["version"]) == (PACKAGE, project["version"])
+    group, cache = schema["resources"].pop(POD_SECURITY_GROUP), schema["resources"].pop(NODE_LOCAL_DNS)
+    assert schema["resources"] == {}
+    assert set(group["requiredInputs"]) == {"vpcId", "coreDnsSecurityGroupId", "namespace", "branchInterfaces"}
+    assert group["properties"].keys() == {"securityGroupId", "policyName"}
+    assert set(cache["requiredInputs"]) == {"clusterDnsIp", "kubeconfig"}
+    assert cache["inputProperties"].keys() == {"clusterDnsIp", "kubeconfig", "settings"}
+    assert cache["properties"].keys() == {"localIp", "upstreamIp"}
+    for component in (group, cache):
+        assert component["isComponent"]
+        assert component["description"]
+        assert all(each["description"] for each in component["inputProperties"].values())
+        assert all(each["description"] for each in component["properties"].values())
+
+
+@pytest.mark.parametrize("language", ["go", "nodejs", "python"])
+def test_an_sdk_is_written_for_every_language(
+    package: Path, without_cloud: dict[str, str], tmp_path: Path, language: str
+) -> None:
+    """Pulumi's generators understand the schema, and the Go compiler accepts what they make of it."""
+    succeeded(
+        without_cloud, tmp_path, "pulumi", "package", "gen-sdk", str(package), "--language", language, "--out", "."
+    )  # fmt: skip
+    written = tmp_path / language
+    texts = "".join(each.read_text() for each in written.rglob("*") if each.suffix in {".go", ".ts", ".py"})
+    assert "PodSecurityGroup" in texts
+    assert "NodeLocalDns" in texts
+    if language == "go":
+        pins = PROGRAMS["package-sdk"]
+        assert isinstance(pins, GoProgram)
+        [module] = {each for each in texts.split('"') if each.endswith(f"sdk/go/{PACKAGE}/internal")}
+        _first, *rest = (pins.source / "go.mod").read_text().splitlines(keepends=True)
+        directory = written / PACKAGE.replace("-", "")
+        (directory / "go.mod").write_text("".join([f"module {module.removesuffix('/internal')}\n", *rest]))
+        (directory / "go.sum").write_text((pins.source / "go.sum").read_text())
+        offline = {**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+        succeeded(offline, directory, "go", "build", "-trimpath", "-buildvcs=false", "./...")
+
+
+def add_package(package: Path, variables: Mapping[str, str], program: Path) -> None:
+    """Add the package to a program, by the real command."""
+    succeeded(variables, program, "pulumi", "package", "add", str(package))
+    assert yaml.safe_load((program / "Pulumi.yaml").read_text())["packages"][PACKAGE] == str(package)
+    assert (program / "requirements.txt").read_text() == f"sdks/{PACKAGE}\n"
+
+    # What pip would leave beside the SDK; it would ask an index for its build tools.
+    described = program / "sdks" / PACKAGE / f"pulumi_{PACKAGE.replace('-', '_')}-0.1.0.dist-info" / "METADATA"
+    described.parent.mkdir()
+    described.write_text(f"Metadata-Version: 2.1\nName: pulumi_{PACKAGE.replace('-', '_')}\nVersion: 0.1.0\n")
+
+
+def test_a_program_gets_the_component_by_package_add(package: Path, brought_up: "BroughtUp", tmp_path: Path) -> None:
+    """The real command adds it, and an update gives the pods a group with DNS, and the cluster its policy."""
+    variables, outputs = brought_up.cloud.environment, brought_up.stack.outputs()
+    (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    config = {key: outputs[key] for key in ("vpcId", "clusterSecurityGroupId", "kubeconfig")} | {"app": "shop"}
+    written = {"aws:region": outputs["region"], **{f"shop:{key}": value for key, value in config.items()}}
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump({"config": written}))
+
+    add_package(package, variables, tmp_path)
+    succeeded(variables, tmp_path, "pulumi", "stack", "init", "dev")
+    try:
+        succeeded(variables, tmp_path, "pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+        made = json.loads(succeeded(variables, tmp_path, "pulumi", "stack", "output", "--json"))
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(outputs["kubeconfig"])
+        policy = json.loads(
+            succeeded(
+                variables, tmp_path, "kubectl", f"--kubeconfig={kubeconfig}", "get", "--output=json",
+                f"securitygrouppolicy/{made['policyName']}",
+            )
+        )  # fmt: skip
+        assert policy["spec"]["securityGroups"]["groupIds"] == [made["securityGroupId"]]
+        rules = json.loads(
+            succeeded(
+                variables, tmp_path, "aws", "ec2", "describe-security-group-rules", "--output=json",
+                f"--region={outputs['region']}", f"--filters=Name=group-id,Values={made['securityGroupId']}",
+            )
+        )["SecurityGroupRules"]  # fmt: skip
+        out = {(each["IpProtocol"], each["FromPort"]) for each in rules if each["IsEgress"]}
+        assert {("udp", 53), ("tcp", 53), ("tcp", 443)} <= out
+
+        (tmp_path / "__main__.py").write_text(PROGRAM.replace('"m6i.large"', '"t3.large"'))
+        refused = run(variables, tmp_path, "pulumi", "preview", "--non-interactive")
+        assert refused.returncode != 0
+        assert "PodSecurityGroup 'shop' has 1 mistake" in refused.stdout + refused.stderr
+    finally:
+        succeeded(variables, tmp_path, "pulumi", "destroy", "--yes", "--non-interactive", "--skip-preview", "--remove")
+
+
+CACHE_PROGRAM = """
+import sys
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+sys.path.insert(0, str(Path(__file__).parent / "sdks" / "eks-node-local-dns"))
+from pulumi_eks_node_local_dns import NodeLocalDns
+
+config = pulumi.Config()
+cluster = kubernetes.Provider("cluster", kubeconfig=config.require("kubeconfig"))
+cache = NodeLocalDns(
+    "cache",
+    cluster_dns_ip=config.require("clusterDnsIp"),
+    kubeconfig=config.require("kubeconfig"),
+    settings={"corefile": {"external": {"successTtl": 45}}},
+    opts=pulumi.ResourceOptions(providers=[cluster]),
+)
+pulumi.export("localIp", cache.local_ip)
+pulumi.export("upstreamIp", cache.upstream_ip)
+"""
+
+
+def test_a_program_gets_the_cache_by_package_add(package: Path, brought_up: "BroughtUp", tmp_path: Path) -> None:
+    """The cache comes from another program, with that program's settings, after the cluster was asked for pods."""
+    variables, outputs = brought_up.cloud.environment, brought_up.stack.outputs()
+    (tmp_path / "Pulumi.yaml").write_text("name: cache\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text(CACHE_PROGRAM)
+    config = {f"cache:{key}": outputs[key] for key in ("clusterDnsIp", "kubeconfig")}
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump({"config": config}))
+    add_package(package, variables, tmp_path)
+    succeeded(variables, tmp_path, "pulumi", "stack", "init", "dev")
+    (tmp_path / "kubeconfig").write_text(outputs["kubeconfig"])
+    kubectl = ("kubectl", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", "kube-system")
+    without = {f"{PACKAGE}:nodeLocalDns": {"enabled": False}}
+    try:
+        dataclasses.replace(brought_up.stack, overrides=without).up()
+        succeeded(variables, tmp_path, "pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+        made = json.loads(succeeded(variables, tmp_path, "pulumi", "stack", "output", "--json"))
+        corefile = succeeded(variables, tmp_path, *kubectl, "get", "configmap/node-local-dns", "--output=yaml")
+        assert "success 9984 45" in corefile
+        assert made["localIp"] in corefile
+        assert made["upstreamIp"] in corefile
+
+        # The guard runs in the package's process: in strict mode it refuses what may take DNS from pods.
+        succeeded(
+            variables, tmp_path, *kubectl, "set", "env", "daemonset/aws-node", "--containers=aws-node",
+            "POD_SECURITY_GROUP_ENFORCING_MODE=strict",
+        )  # fmt: skip
+        changed = CACHE_PROGRAM.replace("settings={", 'settings={"localAddress": "169.254.20.11", ')
+        (tmp_path / "__main__.py").write_text(changed)
+        refused = run(variables, tmp_path, "pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+        assert refused.returncode != 0
+        assert "DaemonSet aws-node is in strict mode" in refused.stdout + refused.stderr
+
+        (tmp_path / "__main__.py").write_text(CACHE_PROGRAM.replace('"successTtl": 45', '"successTtl": -1'))
+        refused = run(variables, tmp_path, "pulumi", "preview", "--non-interactive")
+        assert refused.returncode != 0
+        assert "NodeLocalDns 'cache' has 1 mistake" in refused.stdout + refused.stderr
+        assert "settings.corefile.external.successTtl" in refused.stdout + refused.stderr
+    finally:
+        succeeded(
+            variables, tmp_path, *kubectl, "set", "env", "daemonset/aws-node", "--containers=aws-node",
+            "POD_SECURITY_GROUP_ENFORCING_MODE=standard",
+        )  # fmt: skip
+        succeeded(variables, tmp_path, "pulumi", "destroy", "--yes", "--non-interactive", "--skip-preview", "--remove")
+        brought_up.stack.up()

@@ -12,6 +12,7 @@ from components.pod_security_group import PACKAGE
 from delivery.preview import read
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
+from tests.engine.commands import succeeded
 from tests.engine.copies import copy_repository, link_packages
 from tests.engine.git_server import served
 
@@ -52,15 +53,6 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str,
     layout.state.mkdir(parents=True)
     with served(directory / "repositories", HOST, directory) as ours:
         yield environment(layout, locate_programs(("pulumi",))) | ours
-
-
-def succeeded(variables: Mapping[str, str], directory: Path, *command: str) -> str:
-    """Run a command that has to succeed, and return what it printed."""
-    done = subprocess.run(
-        command, cwd=directory, env=dict(variables), check=False, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_a_project_is_made_from_the_address(variables: Mapping[str, str], tmp_path: Path) -> None:

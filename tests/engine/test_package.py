@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from components.pod_security_group import PACKAGE
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
 from local_cloud.stacks import ROOT
+from tests.engine.commands import run, succeeded
 from tests.engine.copies import copy_repository, link_packages
 from tools.catalogue import PROGRAMS, GoProgram
 
@@ -53,20 +53,6 @@ pods = PodSecurityGroup(
 pulumi.export("securityGroupId", pods.security_group_id)
 pulumi.export("policyName", pods.policy_name)
 """
-
-
-def run(variables: Mapping[str, str], directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it wrote."""
-    return subprocess.run(
-        command, cwd=directory, env=dict(variables), check=False, capture_output=True, text=True, timeout=300
-    )
-
-
-def succeeded(variables: Mapping[str, str], directory: Path, *command: str) -> str:
-    """Run a command that has to succeed, and return what it printed."""
-    done = run(variables, directory, *command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

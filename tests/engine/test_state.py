@@ -17,6 +17,7 @@ import yaml
 
 from local_cloud.cloud import REGION, LocalCloud, locate_programs
 from local_cloud.stacks import ROOT
+from tests.engine.commands import run, succeeded
 from tests.engine.copies import copy_repository
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]
@@ -50,39 +51,20 @@ def rights(role: str) -> list[str]:
 class State:
     """A bucket and a key, and environments of those who use them."""
 
-    directory: Path
-    owner: Mapping[str, str]
+    project: Path
     preview: Mapping[str, str]
     deployment: Mapping[str, str]
-
-    def run(self, who: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project."""
-        return subprocess.run(
-            command, cwd=self.directory, env=dict(who), check=False, capture_output=True, text=True, timeout=200
-        )
-
-    def succeeded(self, who: Mapping[str, str], *command: str) -> str:
-        """Run a command that has to succeed, and return what it printed."""
-        done = self.run(who, *command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 def aws(variables: Mapping[str, str], *command: str) -> Any:  # whatever it answers
     """Ask the cloud something."""
-    done = subprocess.run(
-        ["aws", *command, "--output=json"],
-        env=dict(variables), check=True, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    return json.loads(done.stdout or "null")
+    return json.loads(succeeded(variables, ROOT, "aws", *command, "--output=json") or "null")
 
 
 def assumed(owner: Mapping[str, str], name: str, allowed: list[str]) -> dict[str, str]:
     """Make a role as documented, and return the environment of a job that has assumed it."""
     trust = documented(r"```json\n(\{\n  \"Version\".*?)```").replace("111122223333", "123456789012")
-    arn = aws(owner, "iam", "create-role", f"--role-name={name}", f"--assume-role-policy-document={trust}")["Role"][
-        "Arn"
-    ]
+    made = aws(owner, "iam", "create-role", f"--role-name={name}", f"--assume-role-policy-document={trust}")
     on_bucket = [each for each in allowed if each.startswith("s3:")]
     statements = [
         {"Effect": "Allow", "Action": on_bucket, "Resource": [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"]},
@@ -91,7 +73,7 @@ def assumed(owner: Mapping[str, str], name: str, allowed: list[str]) -> dict[str
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     aws(owner, "iam", "put-role-policy", f"--role-name={name}", "--policy-name=state", f"--policy-document={policy}")
     found = aws(
-        owner, "sts", "assume-role-with-web-identity", f"--role-arn={arn}", "--role-session-name=job",
+        owner, "sts", "assume-role-with-web-identity", f"--role-arn={made['Role']['Arn']}", "--role-session-name=job",
         "--web-identity-token=token-of-the-forge",
     )["Credentials"]  # fmt: skip
     return {
@@ -121,48 +103,49 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
         preview = assumed(owner, "preview", rights("preview"))
         deployment = assumed(owner, "deployment", [*rights("preview"), *rights("deployment")])
         httpx.post(f"{cloud.record.endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
-        yield State(project, owner, preview, deployment)
+        yield State(project, preview, deployment)
 
 
 def test_state_in_s3_with_kms(state: State) -> None:
     """The commands work as written, the stack file tells the key, and state has no secret in the clear."""
+    project, changed = state.project, ("--yes", "--skip-preview", "--non-interactive", "--stack=dev")
     commands = documented(r"```bash\n(export PULUMI_BACKEND_URL='s3://.*?)```")
     backend = re.search(r"PULUMI_BACKEND_URL='(\S+)'", commands)
     assert backend is not None
-    before = (state.directory / "stacks" / "Pulumi.dev.yaml").read_text()
-    state.succeeded(state.deployment, "bash", "-euc", commands)
-    file = (state.directory / "stacks" / "Pulumi.dev.yaml").read_text()
+    before = (project / "stacks" / "Pulumi.dev.yaml").read_text()
+    succeeded(state.deployment, project, "bash", "-euc", commands)
+    file = (project / "stacks" / "Pulumi.dev.yaml").read_text()
     assert yaml.safe_load(file)["secretsprovider"].startswith(f"awskms://{ALIAS}?")
     assert yaml.safe_load(file)["encryptedkey"]
     assert yaml.safe_load(file)["config"] == yaml.safe_load(before)["config"]
-    assert state.succeeded(state.deployment, "git", "diff", "--cached", "--name-only") == "stacks/Pulumi.dev.yaml\n"
+    assert succeeded(state.deployment, project, "git", "diff", "--cached", "--name-only") == "stacks/Pulumi.dev.yaml\n"
 
     deployer, viewer = ({**who, "PULUMI_BACKEND_URL": backend[1]} for who in (state.deployment, state.preview))
-    state.succeeded(deployer, "pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack=dev")
-    outputs = json.loads(state.succeeded(deployer, "pulumi", "stack", "output", "--json", "--show-secrets"))
+    succeeded(deployer, project, "pulumi", "up", *changed)
+    outputs = json.loads(succeeded(deployer, project, "pulumi", "stack", "output", "--json", "--show-secrets"))
     assert outputs["secret"] == SECRET
     assert any(each.startswith(".pulumi/locks/") for each in outputs["objects"])
-    written = state.succeeded(deployer, "aws", "s3", "ls", "--recursive", f"s3://{BUCKET}").split()
+    written = succeeded(deployer, project, "aws", "s3", "ls", "--recursive", f"s3://{BUCKET}").split()
     assert not any(each.startswith(".pulumi/locks/") for each in written)
     [checkpoint] = [each for each in written if re.fullmatch(r"\.pulumi/stacks/.*/dev\.json", each)]
-    assert SECRET not in state.succeeded(deployer, "aws", "s3", "cp", f"s3://{BUCKET}/{checkpoint}", "-")
+    assert SECRET not in succeeded(deployer, project, "aws", "s3", "cp", f"s3://{BUCKET}/{checkpoint}", "-")
 
     # The preview role reads, and that is all.
     for looks in (("preview",), ("refresh", "--preview-only")):
-        state.succeeded(viewer, "pulumi", *looks, "--non-interactive", "--stack=dev")
-    refused = state.run(viewer, "pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack=dev")
+        succeeded(viewer, project, "pulumi", *looks, "--non-interactive", "--stack=dev")
+    refused = run(viewer, project, "pulumi", "up", *changed)
     assert refused.returncode != 0
     assert "AccessDenied" in refused.stdout + refused.stderr
     key = f"--secrets-provider=awskms://{ALIAS}?region={REGION}"
-    refused = state.run(viewer, "pulumi", "stack", "init", "other", key, "--non-interactive")
+    refused = run(viewer, project, "pulumi", "stack", "init", "other", key, "--non-interactive")
     assert refused.returncode != 0
     assert "Encrypt" in refused.stdout + refused.stderr
 
     # A runner died: what it left keeps others out until somebody says so.
     [lock] = [each for each in outputs["objects"] if each.startswith(".pulumi/locks/")]
-    state.succeeded(deployer, "bash", "-c", f"echo '{{}}' | aws s3 cp - s3://{BUCKET}/{lock}")
-    held = state.run(deployer, "pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack=dev")
+    succeeded(deployer, project, "bash", "-c", f"echo '{{}}' | aws s3 cp - s3://{BUCKET}/{lock}")
+    held = run(deployer, project, "pulumi", "up", *changed)
     assert held.returncode != 0
     assert "currently locked" in held.stdout + held.stderr
-    state.succeeded(deployer, "pulumi", "cancel", "--stack=dev", "--yes")
-    state.succeeded(deployer, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack=dev")
+    succeeded(deployer, project, "pulumi", "cancel", "--stack=dev", "--yes")
+    succeeded(deployer, project, "pulumi", "destroy", *changed)

@@ -14,6 +14,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from components.outputs import StackOutputs
+from delivery.preview import read
 from local_cloud.cloud import LocalCloud
 from local_cloud.plugins.shims import PACKAGES
 from local_cloud.stacks import ROOT, Run, Stack
@@ -215,8 +216,9 @@ def test_the_number_of_nodes_is_an_autoscalers_where_the_settings_say_so(brought
         _run(brought_up, "aws", "eks", "update-nodegroup-config", f"--nodegroup-name={group}", sizes, *named)
 
     def drifted() -> set[str]:
-        steps = json.loads(_run(brought_up, *look))["steps"]
-        return {each["urn"].rpartition("::")[2] for each in steps if each["op"] == "update"}
+        looked = read(_run(brought_up, *look, PULUMI_ENABLE_STREAMING_JSON_PREVIEW="true"))
+        assert not looked.failed
+        return {each.name for each in looked.changes}
 
     assert drifted() == set()
     scale(3)

@@ -100,10 +100,14 @@ class NodeGroupSettings(Setting):
     """Nodes at least."""
 
     desired_size: Annotated[int, Field(ge=0)] = 2
-    """Nodes at the start."""
+    """Nodes at the start, and at each update of the three sizes."""
 
     max_size: Annotated[int, Field(ge=1)] = 4
     """Nodes at most."""
+
+    autoscaled: bool = False
+    """Whether something else, such as Cluster Autoscaler, sets the number of nodes from then on: another number is then
+    neither drift nor put back by a refresh, and a change of `desiredSize` has no effect."""
 
     capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
     """Whether AWS may take the nodes back."""
@@ -467,6 +471,7 @@ class EksCluster(pulumi.ComponentResource):
             scaling_config=aws.eks.NodeGroupScalingConfigArgs(
                 min_size=settings.min_size, desired_size=settings.desired_size, max_size=settings.max_size
             ),
+            ignore_scaling_changes=settings.autoscaled,
             launch_template=aws.eks.NodeGroupLaunchTemplateArgs(
                 id=template.id, version=template.latest_version.apply(str)
             ),

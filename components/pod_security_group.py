@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from components.branch_interfaces import BranchInterfaceDemandArgs, branch_interface_problems
 from components.label_selector import ANY_VALUE, LabelSelectorArgs, can_match, selector_problems
+from components.refusal import refused_component
 from components.setting import CLOSED
 from components.traffic_rules import (
     HIGHEST_PORT,
@@ -196,11 +197,7 @@ def check(name: str, args: PodSecurityGroupArgs) -> PodSecurityGroupArgs:
         problems = [_explained(path, each["msg"], each["input"]) for path, each in reversed(first.items())]
         checked = args
     if problems:
-        noun = "mistake" if len(problems) == 1 else "mistakes"
-        raise pulumi.RunError(
-            f"PodSecurityGroup {name!r} has {len(problems)} {noun}; nothing of it was created or changed.\n"
-            + "\n".join(f"  {problem}" for problem in problems)
-        )
+        raise pulumi.RunError(refused_component("PodSecurityGroup", name, problems))
     return checked
 
 

@@ -4,6 +4,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from pulumi import ComponentResource
 from pulumi.provider.experimental import component_provider_host
 
 ROOT = Path(__file__).parents[1]
@@ -11,8 +12,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from components.pod_security_group import PACKAGE, PodSecurityGroup  # noqa: E402  # found by the line above
+from package.cluster import Cluster  # noqa: E402  # likewise
 from package.node_local_dns import NodeLocalDns  # noqa: E402  # likewise
 
 if __name__ == "__main__":
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    component_provider_host(name=PACKAGE, version=project["version"], components=[NodeLocalDns, PodSecurityGroup])
+    components: list[type[ComponentResource]] = [Cluster, NodeLocalDns, PodSecurityGroup]
+    component_provider_host(name=PACKAGE, version=project["version"], components=components)

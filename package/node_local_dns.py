@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 
 from components import node_local_dns
 from components.node_local_dns import NodeLocalDnsSettings
+from components.refusal import refused_component
+from stacks.mistakes import explained
 
 
 class NodeLocalDnsArgs(TypedDict):
@@ -50,18 +52,11 @@ class NodeLocalDns(node_local_dns.NodeLocalDns):
 def check(name: str, settings: Mapping[str, Any]) -> NodeLocalDnsSettings:
     """Return the typed settings; `RunError` lists all that is wrong with them."""
     try:
-        checked = NodeLocalDnsSettings.model_validate(settings)
-        problems = [] if checked.enabled else ["settings.enabled is false: leave the component out to have no cache."]
+        checked = NodeLocalDnsSettings.model_validate(settings, by_alias=True, by_name=False)
+        mistakes = [] if checked.enabled else ["enabled is false: leave the component out to have no cache."]
     except ValidationError as error:
         checked = NodeLocalDnsSettings()
-        problems = [
-            f"{'.'.join(map(str, ('settings', *each['loc'])))}: {each['msg']}. See nodeLocalDns in README.md."
-            for each in error.errors()
-        ]
-    if problems:
-        noun = "mistake" if len(problems) == 1 else "mistakes"
-        raise pulumi.RunError(
-            f"NodeLocalDns {name!r} has {len(problems)} {noun}; nothing of it was created or changed.\n"
-            + "\n".join(f"  {problem}" for problem in problems)
-        )
+        mistakes = [explained(each, NodeLocalDnsSettings) for each in error.errors()]
+    if mistakes:
+        raise pulumi.RunError(refused_component("NodeLocalDns", name, [f"settings.{each}" for each in mistakes]))
     return checked

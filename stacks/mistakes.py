@@ -3,13 +3,15 @@
 import difflib
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import get_args
 
 import pulumi
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from components.refusal import refused
 
 _LIST = "has to be a list, like [a, b]"
 _MAP = "has to be a map of settings ({keys})"
@@ -42,11 +44,9 @@ class SettingsError(pulumi.RunError):
     """A stack file with mistakes; the message lists every one with its key, reason and remedy."""
 
 
-def refusal(mistakes: Iterable[str], file: str) -> SettingsError:
+def refusal(mistakes: Collection[str], file: str) -> SettingsError:
     """Return the error that tells every mistake in a file."""
-    listed = [f"  {each}" for each in mistakes]
-    noun = "mistake" if len(listed) == 1 else "mistakes"
-    return SettingsError("\n".join([f"{file} has {len(listed)} {noun}; nothing was created or changed.", *listed]))
+    return SettingsError(refused(file, mistakes))
 
 
 def guess(word: str, known: Iterable[str]) -> str:

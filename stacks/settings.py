@@ -117,6 +117,14 @@ def parse(values: Mapping[str, Any], file: str, project: str = PROJECT) -> Setti
         given = nested({key: value for key, value in values.items() if not _left_out(key, value)})
     except ValueError as error:
         raise refusal([f"{project}:{error}"], file) from None
+    settings, mistakes = judged(given)
+    if mistakes:
+        raise refusal([f"{project}:{each}" for each in mistakes], file)
+    return settings
+
+
+def judged(given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Return the settings, and every mistake in them; with one they are not those that were meant."""
     mistakes: list[str] = []
     broken: set[str] = set()
     try:
@@ -125,10 +133,7 @@ def parse(values: Mapping[str, Any], file: str, project: str = PROJECT) -> Setti
         mistakes = [explained(each, Settings) for each in error.errors()]
         broken = {str(each["loc"][0]) for each in error.errors()}
         settings = _validated({key: value for key, value in given.items() if key not in broken})
-    mistakes += broken_rules(settings, broken)
-    if mistakes:
-        raise refusal([f"{project}:{each}" for each in mistakes], file)
-    return settings
+    return settings, mistakes + broken_rules(settings, broken)
 
 
 def _left_out(key: str, value: object) -> bool:

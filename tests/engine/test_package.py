@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from components.outputs import StackOutputs
 from components.pod_security_group import PACKAGE
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
 from local_cloud.stacks import ROOT
+from tests.engine.commands import run, succeeded
 from tests.engine.copies import copy_repository, link_packages
 from tools.catalogue import PROGRAMS, GoProgram
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]
 
+CLUSTER = f"{PACKAGE}:index:Cluster"
 POD_SECURITY_GROUP = f"{PACKAGE}:index:PodSecurityGroup"
 NODE_LOCAL_DNS = f"{PACKAGE}:index:NodeLocalDns"
 PROGRAM = """
@@ -53,20 +55,6 @@ pulumi.export("policyName", pods.policy_name)
 """
 
 
-def run(variables: Mapping[str, str], directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it wrote."""
-    return subprocess.run(
-        command, cwd=directory, env=dict(variables), check=False, capture_output=True, text=True, timeout=300
-    )
-
-
-def succeeded(variables: Mapping[str, str], directory: Path, *command: str) -> str:
-    """Run a command that has to succeed, and return what it printed."""
-    done = run(variables, directory, *command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the package in a copy of the repository, with its requirements installed."""
@@ -94,14 +82,19 @@ def test_the_schema_has_the_components_arguments_and_outputs(schema: dict[str, A
     """Other languages see what Python sees: the version, what is required, and every description."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (schema["name"], schema["version"]) == (PACKAGE, project["version"])
-    group, cache = schema["resources"].pop(POD_SECURITY_GROUP), schema["resources"].pop(NODE_LOCAL_DNS)
+    cluster, group, cache = (schema["resources"].pop(each) for each in (CLUSTER, POD_SECURITY_GROUP, NODE_LOCAL_DNS))
     assert schema["resources"] == {}
+    assert cluster["requiredInputs"] == ["region"]
+    assert cluster["inputProperties"].keys() == {"region", "settings"}
+    contract = schema["types"][cluster["properties"]["outputs"]["$ref"].removeprefix("#/types/")]
+    assert contract["properties"].keys() == StackOutputs.names() == set(contract["required"])
+    assert all(each["description"] for each in contract["properties"].values())
     assert set(group["requiredInputs"]) == {"vpcId", "coreDnsSecurityGroupId", "namespace", "branchInterfaces"}
     assert group["properties"].keys() == {"securityGroupId", "policyName"}
     assert set(cache["requiredInputs"]) == {"clusterDnsIp", "kubeconfig"}
     assert cache["inputProperties"].keys() == {"clusterDnsIp", "kubeconfig", "settings"}
     assert cache["properties"].keys() == {"localIp", "upstreamIp"}
-    for component in (group, cache):
+    for component in (cluster, group, cache):
         assert component["isComponent"]
         assert component["description"]
         assert all(each["description"] for each in component["inputProperties"].values())
@@ -118,8 +111,7 @@ def test_an_sdk_is_written_for_every_language(
     )  # fmt: skip
     written = tmp_path / language
     texts = "".join(each.read_text() for each in written.rglob("*") if each.suffix in {".go", ".ts", ".py"})
-    assert "PodSecurityGroup" in texts
-    assert "NodeLocalDns" in texts
+    assert all(each in texts for each in ("Cluster", "NodeLocalDns", "PodSecurityGroup"))
     if language == "go":
         pins = PROGRAMS["package-sdk"]
         assert isinstance(pins, GoProgram)
@@ -252,3 +244,74 @@ def test_a_program_gets_the_cache_by_package_add(package: Path, brought_up: "Bro
         )  # fmt: skip
         succeeded(variables, tmp_path, "pulumi", "destroy", "--yes", "--non-interactive", "--skip-preview", "--remove")
         brought_up.stack.up()
+
+
+CLUSTER_PROGRAM = """
+import sys
+from pathlib import Path
+
+import pulumi
+
+sys.path.insert(0, str(Path(__file__).parent / "sdks" / "eks-node-local-dns"))
+from pulumi_eks_node_local_dns import Cluster
+
+cluster = Cluster(
+    "other",
+    region=pulumi.Config("aws").require("region"),
+    settings={
+        "cluster": {"publicAccessCidrs": ["198.51.100.0/24"], "logRetentionDays": 90},
+        "serviceCidr": "10.100.0.0/16",
+        "nodeGroups": {"small": {"instanceTypes": ["m7g.large"], "maxSize": 2}},
+    },
+)
+pulumi.export("clusterName", cluster.outputs.cluster_name)
+pulumi.export("clusterDnsIp", cluster.outputs.cluster_dns_ip)
+pulumi.export("nodeLocalDnsIp", cluster.outputs.node_local_dns_ip)
+pulumi.export("kubeconfig", cluster.outputs.kubeconfig)
+pulumi.export("outputs", cluster.outputs.apply(sorted))
+"""
+
+
+def test_a_program_gets_the_whole_cluster_by_package_add(
+    package: Path, brought_up: "BroughtUp", tmp_path: Path
+) -> None:
+    """Network, cluster and cache come from another program, in their order, judged before anything is created."""
+    variables = brought_up.cloud.environment
+    (tmp_path / "Pulumi.yaml").write_text("name: acme\nruntime: python\n")
+    region = brought_up.stack.outputs()["region"]
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump({"config": {"aws:region": region}}))
+    add_package(package, variables, tmp_path)
+    succeeded(variables, tmp_path, "pulumi", "stack", "init", "dev")
+    wrong = CLUSTER_PROGRAM.replace('"serviceCidr": "10.100.0.0/16"', '"serviceCidr": "10.0.0.0/16", "clutser": {}')
+    (tmp_path / "__main__.py").write_text(wrong)
+    refused = run(variables, tmp_path, "pulumi", "preview", "--non-interactive")
+    assert refused.returncode != 0
+    said = refused.stdout + refused.stderr
+    assert "Cluster 'other' has 2 mistakes; nothing of it was created or changed." in said
+    assert "settings.clutser: there is no such setting" in said
+    assert "settings.serviceCidr 10.0.0.0/16 overlaps network.cidr 10.0.0.0/16" in said
+
+    (tmp_path / "__main__.py").write_text(CLUSTER_PROGRAM)
+    try:
+        succeeded(variables, tmp_path, "pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+        made = json.loads(succeeded(variables, tmp_path, "pulumi", "stack", "output", "--json"))
+        assert made["outputs"] == sorted(each.name for each in dataclasses.fields(StackOutputs))
+        assert (made["clusterName"], made["clusterDnsIp"]) == ("acme-dev", "10.100.0.10")
+        (tmp_path / "kubeconfig").write_text(made["kubeconfig"])
+        corefile = succeeded(
+            variables, tmp_path, "kubectl", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", "kube-system", "get",
+            "configmap/node-local-dns", "--output=yaml",
+        )  # fmt: skip
+        assert made["nodeLocalDnsIp"] in corefile
+        add_on = json.loads(
+            succeeded(
+                variables, tmp_path, "aws", "eks", "describe-addon", "--cluster-name=acme-dev", "--addon-name=vpc-cni",
+                f"--region={region}", "--output=json",
+            )
+        )["addon"]  # fmt: skip
+        environment = json.loads(add_on["configurationValues"])["env"]
+        assert environment["POD_SECURITY_GROUP_ENFORCING_MODE"] == "standard"
+        again = succeeded(variables, tmp_path, "pulumi", "preview", "--non-interactive", "--expect-no-changes")
+        assert "unchanged" in again
+    finally:
+        succeeded(variables, tmp_path, "pulumi", "destroy", "--yes", "--non-interactive", "--skip-preview", "--remove")

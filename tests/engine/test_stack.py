@@ -14,6 +14,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from components.outputs import StackOutputs
+from delivery.preview import read
 from local_cloud.cloud import LocalCloud
 from local_cloud.plugins.shims import PACKAGES
 from local_cloud.stacks import ROOT, Run, Stack
@@ -201,6 +202,36 @@ def test_what_nodes_are_made_of_carries_the_tags_of_the_stack(brought_up: "Broug
     assert len(instances) == 2
     names = {tag["Value"] for each in instances for tag in each["Tags"] if tag["Key"] == "Name"}
     assert names == {"eks-node-local-dns-dev-default"}
+
+
+def test_the_number_of_nodes_is_an_autoscalers_where_the_settings_say_so(brought_up: "BroughtUp") -> None:
+    """Another number than was written is drift, unless something else is there to set it."""
+    stack, directory = brought_up.stack, brought_up.stack.directory / brought_up.stack.project.name / "dev"
+    look = ("pulumi", f"--cwd={directory}", "refresh", "--preview-only", "--non-interactive", "--stack=dev", "--json")
+    named = ("--cluster-name=eks-node-local-dns-dev", "--region=eu-central-1")
+    [group] = _json(brought_up, "aws", "eks", "list-nodegroups", *named)["nodegroups"]
+
+    def scale(nodes: int) -> None:
+        sizes = f"--scaling-config=desiredSize={nodes}"
+        _run(brought_up, "aws", "eks", "update-nodegroup-config", f"--nodegroup-name={group}", sizes, *named)
+
+    def drifted() -> set[str]:
+        looked = read(_run(brought_up, *look, PULUMI_ENABLE_STREAMING_JSON_PREVIEW="true"))
+        assert not looked.failed
+        return {each.name for each in looked.changes}
+
+    assert drifted() == set()
+    scale(3)
+    try:
+        assert drifted() == {"cluster-default"}
+        nodes = {"instanceTypes": ["m6i.large", "m5.large"], "capacityType": "SPOT", "maxSize": 3, "autoscaled": True}
+        autoscaled = dataclasses.replace(stack, overrides={"eks-node-local-dns:nodeGroups": {"default": nodes}})
+        assert autoscaled.up().changes() == []
+        assert drifted() == set()
+    finally:
+        stack.up()
+        scale(2)
+    assert drifted() == set()
 
 
 def test_turning_the_cache_off_deletes_it_and_nothing_else(brought_up: "BroughtUp") -> None:

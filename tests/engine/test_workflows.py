@@ -249,7 +249,7 @@ def test_what_was_merged_is_brought_up(checkout: Checkout, brought_up: "BroughtU
     for each in (done, back):
         # The local cloud's nodes run no pod, so that the last step cannot tell whether DNS works, and says so.
         assert (each.failed_step, each.status) == ("Verify", 2), each.text
-        assert "the node is not ready: no pod can look at it" in each.text
+        assert "the node is not ready: " in each.text  # what follows depends on how long it has been there
         assert "Could not tell: not everything could be looked at." in each.text
     assert "success 9984 60" not in before
     assert yaml.safe_load(_command(checkout, *corefile))["data"] == yaml.safe_load(before)["data"]

@@ -5,7 +5,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import boto3
 from pulumi.provider.experimental import provider as api
@@ -96,8 +96,9 @@ class AwsProvider(api.Provider):
         kind = _type(request.type)
         state, new = plain(request.old_state), plain(request.new_inputs)
         old = _as_asked(state)
+        for path in request.ignore_changes:
+            new = _with_value_of(old, path.split("."), new)
         changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        changed = [key for key in changed if key not in request.ignore_changes]
         replaces = [key for key in changed if key not in kind.updates]
         return api.DiffResponse(
             changes=bool(changed),
@@ -125,8 +126,8 @@ class AwsProvider(api.Provider):
         if not known and not asked:  # an import: nobody has asked for anything yet
             asked = _as_inputs(kind, found)
         state = {**known, **found, _INPUTS: asked}
-        drifted = {key: found.get(key, value) if key != "tags" else found.get("tagsAll", value)
-                   for key, value in asked.items() if not isinstance(value, dict) or key == "tags"}  # fmt: skip
+        drifted = {key: found.get("tagsAll", value) if key == "tags" else _as_found(value, found.get(key, value))
+                   for key, value in asked.items()}  # fmt: skip
         return api.ReadResponse(request.resource_id, property_values(state), property_values({**asked, **drifted}))
 
     async def update(self, request: api.UpdateRequest) -> api.UpdateResponse:
@@ -176,12 +177,40 @@ def _as_asked(state: Properties) -> Properties:
     """Return the inputs as they stand: as last asked for, with what a refresh found changed."""
     asked: Mapping[str, Any] = state.get(_INPUTS) or {}
     now = {**state, "tags": state.get("tagsAll", asked.get("tags"))}
-    return {key: now[key] if _comparable(key, value, now) else value for key, value in asked.items()}
+    return {key: _as_stands(key, value, now) for key, value in asked.items()}
 
 
-def _comparable(key: str, value: Any, now: Properties) -> bool:  # noqa: ANN401  # any property
-    # Nested objects come back with defaults filled in, lists in another order: those count as they were asked for.
-    return key in now and (key == "tags" or not isinstance(value, dict | list)) and now[key] is not None
+def _as_stands(key: str, asked: Any, now: Properties) -> Any:  # noqa: ANN401  # any property
+    # Lists come back in another order: those count as they were asked for.
+    if now.get(key) is None or isinstance(asked, list):
+        return asked
+    return now[key] if key == "tags" else _as_found(asked, now[key])
+
+
+def _with_value_of(old: Properties, path: list[str], new: Properties) -> Properties:
+    """Return `new` with what `old` has at a path, or with nothing there."""
+    key, *rest = path
+    value = old.get(key)
+    if rest:
+        if not isinstance(value, dict) or not isinstance(new.get(key), dict):
+            return new
+        value = _with_value_of(cast("Properties", value), rest, new[key])
+    return {**new, key: value}
+
+
+def _as_found(asked: Any, found: Any) -> Any:  # noqa: ANN401  # any property
+    """Return what there is of what was asked for: nested objects come back with defaults filled in."""
+    if not isinstance(asked, dict):
+        return found
+    if not isinstance(found, dict):
+        return asked
+    there = cast("Properties", found)
+    return {
+        key: value
+        if value is None or isinstance(value, list) or there.get(key) is None
+        else _as_found(value, there[key])
+        for key, value in cast("Properties", asked).items()
+    }
 
 
 def _keeps_name(kind: ResourceType, old: Properties, new: Properties) -> bool:

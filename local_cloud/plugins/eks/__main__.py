@@ -45,6 +45,7 @@ NODE_GROUP_INPUTS = frozenset(
         "capacityType",
         "cluster",
         "clusterName",
+        "ignoreScalingChanges",
         "instanceTypes",
         "labels",
         "launchTemplate",
@@ -202,7 +203,10 @@ class ManagedNodeGroup(pulumi.ComponentResource):
             labels=inputs.get("labels"),
             version=inputs.get("version"),
             tags=inputs.get("tags"),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=["scalingConfig.desiredSize"] if inputs.get("ignoreScalingChanges") else None,
+            ),
         )
         self.state = {"nodeGroup": self.group}
         self.register_outputs(self.state)

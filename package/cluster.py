@@ -1,0 +1,69 @@
+"""All that this program makes, for programs in other languages: one component, with what a stack file would say."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NotRequired
+
+import pulumi
+from typing_extensions import TypedDict
+
+from components.node_local_dns import NodeLocalDns, NodeLocalDnsArgs
+from components.outputs import StackOutputs
+from components.pod_security_group import PACKAGE
+from components.refusal import refused_component
+from stacks.made_here import made_here
+from stacks.rules import warnings
+from stacks.settings import Settings, judged
+
+
+class ClusterArgs(TypedDict):
+    """Where the cluster is, and how it differs from the defaults."""
+
+    region: str
+    """AWS region: that of the provider which makes the resources (`aws:region`)."""
+
+    settings: NotRequired[dict[str, Any]]
+    """What a stack file has, with the same keys, described in README.md (all but `source`); default: none of them.
+    Known while planning, as it is checked before anything is created."""
+
+
+class Cluster(pulumi.ComponentResource):
+    """An EKS cluster with its network, whose nodes answer DNS themselves, also for pods behind security groups.
+
+    Control plane, then VPC CNI and kube-proxy, then nodes, then CoreDNS, then NodeLocal DNSCache, unless
+    `nodeLocalDns.enabled` is false. Two clusters in one stack need a `cluster.name` each.
+    """
+
+    outputs: StackOutputs
+    """What this program's stacks tell other stacks."""
+
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        settings = check(name, args.get("settings", {}))
+        super().__init__(f"{PACKAGE}:index:Cluster", name, None, opts)
+        for warning in warnings(settings):
+            pulumi.log.warn(warning, self)
+        inside = pulumi.ResourceOptions(parent=self)
+        cluster = made_here(settings, args["region"], f"{name}-", inside)
+        outputs = cluster.outputs
+        if settings.node_local_dns.enabled:
+            cache = NodeLocalDns(
+                f"{name}-node-local-dns",
+                NodeLocalDnsArgs(
+                    settings=settings.node_local_dns, cluster_dns_ip=cluster.dns_ip, kubeconfig=cluster.kubeconfig
+                ),
+                pulumi.ResourceOptions.merge(cluster.inside, inside),
+            )
+            outputs = dataclasses.replace(outputs, node_local_dns_ip=cache.local_ip)
+        # As the SDK maps them to the schema's names: by key. Each is known on its own, as early as it can be.
+        self.outputs = vars(outputs)  # type: ignore[assignment]
+        self.register_outputs({"outputs": vars(outputs)})
+
+
+def check(name: str, given: Mapping[str, Any]) -> Settings:
+    """Return the typed settings; `RunError` lists all that is wrong with them."""
+    settings, mistakes = judged(given)
+    if not settings.source.made_here:
+        mistakes = ["source: it names a cluster that exists, and this makes one. Use NodeLocalDns for that cluster."]
+    if mistakes:
+        raise pulumi.RunError(refused_component("Cluster", name, [f"settings.{each}" for each in mistakes]))
+    return settings

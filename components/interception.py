@@ -153,6 +153,8 @@ remove() {{
   done
 }}
 
+# What was written in the moment in which others cleaned up goes too.
+recheck() {{ [ ! -e {CLEANED_UP} ] || remove; }}
 resume() {{ :; }}
 stop() {{
   # A hung cache is killed in the moment in which this is asked to end: give it that moment.
@@ -164,6 +166,7 @@ stop() {{
   if {served}; then
     say 'a cache still serves this node: rules and interface stay'
     ! others || resume
+    recheck
     exit 0
   fi
   : >{CLEANED_UP}
@@ -269,8 +272,10 @@ put() {{
     deletions "$kind" "$table"
     wanted "$1" "$table"
     echo COMMIT
-  done | "iptables-$kind-restore" -w 5 --noflush || return
-  [ ! -e {CLEANED_UP} ] || remove
+  done | "iptables-$kind-restore" -w 5 --noflush
+  written=$?
+  recheck # a transaction that failed has written the tables before its own
+  return $written
 }}
 
 # A rule for an address nobody has (RFC 5737) asks the kernel, and the program, whether they know the match.

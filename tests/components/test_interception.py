@@ -18,7 +18,7 @@ BUSY = "iptables: Resource temporarily unavailable."
 UNKNOWN = "Warning: Extension socket revision 0 not supported, missing kernel module?"
 
 # Each line of the file `refusals` is what the rule with the match is refused with, once; the last one, if it is
-# marked, for ever. `failures` are transactions that fail, one a line.
+# marked, for ever. `failures` are transactions that fail, one a line. `meanwhile` is what happens during one.
 IPTABLES = """\
 #!/bin/sh
 case "$*" in
@@ -38,11 +38,12 @@ if read -r _ <failures; then
   exit 4
 fi
 cat transaction >>written
+[ ! -e meanwhile ] || . ./meanwhile
 """
 
 
 @contextlib.contextmanager
-def running(directory: Path, refusals: str = "") -> Iterator[subprocess.Popen[str]]:
+def running(directory: Path, refusals: str = "", sockets: str = "") -> Iterator[subprocess.Popen[str]]:
     """Run the program that keeps the rules, with an iptables that refuses as told."""
     programs = directory / "bin"
     programs.mkdir()
@@ -53,9 +54,10 @@ def running(directory: Path, refusals: str = "") -> Iterator[subprocess.Popen[st
         (programs / name).write_text("#!/bin/sh\n")
     for program in programs.iterdir():
         program.chmod(0o755)
-    for name, text in (("refusals", refusals), ("failures", ""), ("written", ""), ("saved", ""), ("log", "")):
+    files = {"refusals": refusals, "sockets": sockets, "failures": "", "written": "", "saved": "", "log": ""}
+    for name, text in files.items():
         (directory / name).write_text(text)
-    script = rules_script(*ADDRESSES).replace(STATE, str(directory))
+    script = rules_script(*ADDRESSES).replace(STATE, str(directory)).replace("/proc/net/udp", "sockets")
     with (directory / "log").open("w") as log, subprocess.Popen(
         ["sh", "-c", script],
         cwd=directory, stderr=log, text=True, env={"PATH": f"{programs}:{os.environ['PATH']}"},
@@ -118,6 +120,21 @@ def test_rules_written_after_the_cleaning_are_taken_away(tmp_path: Path) -> None
             .read_text()
             .endswith("-D OUTPUT -m comment --comment node-local-dns -j NOTRACK\nCOMMIT\n")
         )
+
+
+def test_rules_that_were_being_written_when_the_end_came_are_taken_away_too(tmp_path: Path) -> None:
+    """Who is ended between writing and looking whether others have cleaned up still looks, though a cache hangs."""
+    with running(tmp_path, sockets=SOCKETS) as process:
+        there(tmp_path / "written", "-m socket")
+        cleaned_up = Path(CLEANED_UP).name
+        (tmp_path / "saved").write_text("-A OUTPUT -m comment --comment node-local-dns -j NOTRACK\n")
+        (tmp_path / Path(OWN_SOCKET).name).write_text("4711\n")  # the one that hangs is this pod's
+        (tmp_path / "meanwhile").write_text(f"rm meanwhile\ntouch {cleaned_up}\nkill -TERM $PPID\n")
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(60) == 0
+        assert "a cache still serves this node" in (tmp_path / "log").read_text()
+        last = "-D OUTPUT -m comment --comment node-local-dns -j NOTRACK\nCOMMIT\n"
+        assert (tmp_path / "written").read_text().endswith(last)
 
 
 SOCKETS = """\

@@ -1,6 +1,7 @@
 """One worker node, the VPC around it, CoreDNS on another node, and the pods on this one."""
 
 import contextlib
+import functools
 import tempfile
 import threading
 import time
@@ -201,13 +202,22 @@ class Node:
         self.router.run(locate("iptables"), "-I", "FORWARD", "-o", "other", "-j", "DROP")
 
     def prepare_interface(self) -> None:
-        """Make the cache's link where the kernel has no dummy links, for a node-cache that cannot do without."""
-        name = f"link add name {INTERFACE} type"
-        with contextlib.suppress(LabError):
-            self.host.ip(f"{name} dummy", f"link del {INTERFACE}")
-            return
-        with contextlib.suppress(LabError):  # it is there already: another cache runs
-            self.host.ip(f"{name} bridge")
+        """Make the cache's link where the kernel has no dummy links, for a node-cache that cannot do without.
+
+        If it is there, it stays as it is.
+        """
+        if not self._dummy_links:
+            with contextlib.suppress(LabError):  # it is there already: another cache runs
+                self.host.ip(f"link add name {INTERFACE} type bridge")
+
+    @functools.cached_property
+    def _dummy_links(self) -> bool:
+        """Whether the kernel has the links that node-cache makes."""
+        try:
+            self.host.ip("link add name dummy-links type dummy", "link del dummy-links")
+        except LabError:
+            return False
+        return True
 
     def settle(self) -> None:
         """Wait until the cache's rules are there and no more are coming, which is after its pod is ready."""

@@ -24,6 +24,12 @@ class DependencyMonitor(mocks.MockMonitor):
         return super().RegisterResource(request)
 
 
+def _but_for_what_is_returned(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell what nobody asked for, but for the error that ended the program: each output waiting for it has it too."""
+    if not isinstance(context.get("exception"), pulumi.RunError):
+        loop.default_exception_handler(context)
+
+
 def error_of(mocked: mocks.Mocks, make: Callable[[], object], monitor: mocks.MockMonitor | None = None) -> str:
     """Make resources, wait until the mocks have answered for all, and return the error that ended it, if any."""
 
@@ -31,6 +37,7 @@ def error_of(mocked: mocks.Mocks, make: Callable[[], object], monitor: mocks.Moc
         # The SDK opens an event loop in each thread that asks the mocks, and closes none.
         thread = ThreadPoolExecutor(1, initializer=lambda: asyncio.set_event_loop(asyncio.new_event_loop()))
         asyncio.get_running_loop().set_default_executor(thread)
+        asyncio.get_running_loop().set_exception_handler(_but_for_what_is_returned)
         try:
             mocks.set_mocks(mocked, preview=False, monitor=monitor)
             await run_pulumi_func(lambda: (make(), None)[1])

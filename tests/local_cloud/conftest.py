@@ -62,7 +62,7 @@ class Account:
         return cluster
 
 
-def eventually(condition: Callable[[], object], within: float = 30) -> None:
+def eventually(condition: Callable[[], object], within: float = 120) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + within
     while not condition():

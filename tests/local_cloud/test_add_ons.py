@@ -44,7 +44,7 @@ def _status(account: Any, cluster: str, add_on: str) -> dict[str, Any]:
 
 
 def _settle(account: Any, cluster: str, add_on: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (found := _status(account, cluster, add_on))["status"] in {"CREATING", "UPDATING"}:
         assert time.monotonic() < deadline, found
         time.sleep(0.02)

@@ -90,12 +90,12 @@ def test_a_budget_that_forbids_it_is_waited_for_and_reported(place: "Place", kin
     )
     place.settle(3, budgets=1)
     before = place.uids("orders")
-    results, said = place.recreate(place.owner(kind, "orders"), place.owner("Deployment", "web"), timeout=1)
+    results, said = place.recreate(place.owner(kind, "orders"), place.owner("Deployment", "web"), timeout=5)
     by_name = {each.owner.name: each for each in results if each.owner}
     assert by_name["orders"].outcome == "blocked"
     expected = f"PodDisruptionBudget {place.namespace}/orders allows no disruption (2 pods healthy, 2 wanted)"
     assert expected in by_name["orders"].detail
-    assert "no progress for 1 s" in by_name["orders"].detail
+    assert "no progress for 5 s" in by_name["orders"].detail
     assert any("waiting for its PodDisruptionBudget" in each or "evicting" in each for each in said)
     assert place.uids("orders") == before
     assert place.controllers.least_ready["orders"] == 2
@@ -197,7 +197,7 @@ def test_pods_that_are_not_ready_beforehand_keep_the_others_from_being_evicted(p
     place.controllers.wanted_by_operators["queue"] = 3
     eventually(lambda: len(place.uids("queue")) == 3)
     before = place.uids("queue")
-    results, _said = place.recreate(place.owner("Widget", "queue"), place.owner("Deployment", "web"), timeout=1)
+    results, _said = place.recreate(place.owner("Widget", "queue"), place.owner("Deployment", "web"), timeout=5)
     assert [each.outcome for each in results] == ["blocked", "done"]
     assert place.uids("queue") == before
 

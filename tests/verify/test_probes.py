@@ -197,7 +197,7 @@ def test_image_that_nobody_gets_is_not_waited_for(fleet: Fleet) -> None:
 
 def test_node_that_goes_away_is_no_failure(fleet: Fleet) -> None:
     """A node that an autoscaler removes while it is looked at says nothing against the cluster."""
-    outcome = fleet.run(fleet.node("going"), fleet.node("healthy"), timeout=5)
+    outcome = fleet.run(fleet.node("going"), fleet.node("healthy"), timeout=10)
     (found,) = odd(outcome)
     assert (found.verdict, found.evidence) == (Verdict.NOT_VISIBLE, "the node went away while it was looked at")
     assert outcome.verdict is Verdict.OK

@@ -128,6 +128,13 @@ def test_life_of_a_cluster(account: Any) -> None:
     assert account.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] == []
 
 
+def test_one_zone_is_refused(account: Any) -> None:
+    """The control plane's interfaces are in two zones at least."""
+    with pytest.raises(ClientError, match="at least two different AZs"):
+        account.create_cluster("narrow", resourcesVpcConfig={"subnetIds": account.subnets[:1]})
+    assert "narrow" not in account.eks.list_clusters()["clusters"]
+
+
 def test_the_control_plane_keeps_its_zones(account: Any, bare: str) -> None:
     """Its subnets can be changed in place, but never to another set of zones, nor to another VPC."""
     before = account.eks.describe_cluster(name=bare)["cluster"]["resourcesVpcConfig"]["subnetIds"]

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from components.versions import AddonVersions
 from local_cloud.eks import catalogue
+from tests.local_cloud.waiting import WAITER
 
 _CNI = "v1.23.1-eksbuild.1"
 _STANDARD = '{"env":{"ENABLE_POD_ENI":"true","POD_SECURITY_GROUP_ENFORCING_MODE":"standard"}}'
@@ -127,7 +128,7 @@ def test_create_over_self_managed_without_overwriting(account: Any, cluster: str
     assert found["status"] == "CREATE_FAILED"
     assert "ConfigMap kube-proxy-config - .data.config" in found["health"]["issues"][0]["message"]
     account.eks.delete_addon(clusterName=cluster, addonName="kube-proxy", preserve=True)
-    account.eks.get_waiter("addon_deleted").wait(clusterName=cluster, addonName="kube-proxy", WaiterConfig={"Delay": 1})
+    account.eks.get_waiter("addon_deleted").wait(clusterName=cluster, addonName="kube-proxy", WaiterConfig=WAITER)
     assert "kube-proxy" in account.kubectl(cluster, "-n", "kube-system", "get", "ds", "-o", "name")
 
 
@@ -149,8 +150,7 @@ def test_coredns_needs_nodes(account: Any, cluster: str) -> None:
         labels={"pool": "main"},
     )["nodegroup"]
     assert group["status"] == "CREATING"
-    waiter = {"Delay": 1, "MaxAttempts": 20}
-    account.eks.get_waiter("nodegroup_active").wait(clusterName=cluster, nodegroupName="main", WaiterConfig=waiter)
+    account.eks.get_waiter("nodegroup_active").wait(clusterName=cluster, nodegroupName="main", WaiterConfig=WAITER)
     assert _status(account, cluster, "coredns")["status"] == "ACTIVE"
 
     nodes = json.loads(account.kubectl(cluster, "get", "nodes", "-l", "pool=main", "-o", "json"))["items"]
@@ -167,7 +167,7 @@ def test_coredns_needs_nodes(account: Any, cluster: str) -> None:
     assert refused.value.response["Error"]["Code"] == "ResourceInUseException"
 
     account.eks.delete_nodegroup(clusterName=cluster, nodegroupName="main")
-    account.eks.get_waiter("nodegroup_deleted").wait(clusterName=cluster, nodegroupName="main", WaiterConfig=waiter)
+    account.eks.get_waiter("nodegroup_deleted").wait(clusterName=cluster, nodegroupName="main", WaiterConfig=WAITER)
     assert _status(account, cluster, "coredns")["status"] == "DEGRADED"
     assert account.kubectl(cluster, "get", "nodes", "-o", "name") == ""
 

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_cloud.eks.clusters import default_service_cidr
+from tests.local_cloud.waiting import WAITER
 
 
 @pytest.mark.parametrize(
@@ -117,13 +118,13 @@ def test_life_of_a_cluster(account: Any) -> None:
     with pytest.raises(ClientError, match=r"Unsupported Kubernetes minor version update from 1\.34 to 1\.36"):
         account.eks.update_cluster_version(name="short", version="1.36")
     update = account.eks.update_cluster_version(name="short", version="1.35")["update"]
-    account.eks.get_waiter("cluster_active").wait(name="short", WaiterConfig={"Delay": 0})
+    account.eks.get_waiter("cluster_active").wait(name="short", WaiterConfig=WAITER)
     assert account.eks.describe_update(name="short", updateId=update["id"])["update"]["status"] == "Successful"
     assert account.eks.describe_cluster(name="short")["cluster"]["version"] == "1.35"
     with pytest.raises(ClientError, match="has dependencies and cannot be deleted"):
         account.ec2.delete_subnet(SubnetId=account.subnets[0])
     account.eks.delete_cluster(name="short")
-    account.eks.get_waiter("cluster_deleted").wait(name="short", WaiterConfig={"Delay": 1})
+    account.eks.get_waiter("cluster_deleted").wait(name="short", WaiterConfig=WAITER)
     filters = [{"Name": "description", "Values": ["Amazon EKS short"]}]
     assert account.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"] == []
 
@@ -147,7 +148,7 @@ def test_the_control_plane_keeps_its_zones(account: Any, bare: str) -> None:
 
     def move(subnets: list[str]) -> list[str]:
         account.eks.update_cluster_config(name=bare, resourcesVpcConfig={"subnetIds": subnets})
-        account.eks.get_waiter("cluster_active").wait(name=bare, WaiterConfig={"Delay": 0})
+        account.eks.get_waiter("cluster_active").wait(name=bare, WaiterConfig=WAITER)
         return account.eks.describe_cluster(name=bare)["cluster"]["resourcesVpcConfig"]["subnetIds"]
 
     with pytest.raises(ClientError, match=r"1a,eu-central-1b,eu-central-1c'.*exact set of AZs 'eu-central-1a,eu-cen"):

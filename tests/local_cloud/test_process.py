@@ -13,6 +13,7 @@ import pytest
 from local_cloud import cloud as local
 from local_cloud.cloud import LocalCloud
 from local_cloud.layout import Layout
+from tests.local_cloud.waiting import WAITER
 
 
 def _processes(directory: Path) -> list[str]:
@@ -39,7 +40,7 @@ def _start_cluster(cloud: LocalCloud) -> None:
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     vpc = {"subnetIds": [subnet["SubnetId"] for subnet in subnets]}
     eks.create_cluster(name="dev", roleArn=role, resourcesVpcConfig=vpc)
-    eks.get_waiter("cluster_active").wait(name="dev", WaiterConfig={"Delay": 1})
+    eks.get_waiter("cluster_active").wait(name="dev", WaiterConfig=WAITER)
     for used in (ec2, iam, eks):
         used.close()
 

@@ -176,15 +176,17 @@ def _as_inputs(kind: ResourceType, found: Properties) -> Properties:
 def _as_asked(state: Properties) -> Properties:
     """Return the inputs as they stand: as last asked for, with what a refresh found changed."""
     asked: Mapping[str, Any] = state.get(_INPUTS) or {}
-    now = {**state, "tags": state.get("tagsAll", asked.get("tags"))}
-    return {key: _as_stands(key, value, now) for key, value in asked.items()}
+    stands = {key: _as_stands(value, state.get(key)) for key, value in asked.items()}
+    if "tags" in asked:
+        tags = state.get("tagsAll")
+        stands["tags"] = asked["tags"] if tags is None else tags
+    return stands
 
 
-def _as_stands(key: str, asked: Any, now: Properties) -> Any:  # noqa: ANN401  # any property
-    # Lists come back in another order: those count as they were asked for.
-    if now.get(key) is None or isinstance(asked, list):
-        return asked
-    return now[key] if key == "tags" else _as_found(asked, now[key])
+def _as_stands(asked: Any, found: Any) -> Any:  # noqa: ANN401  # any property
+    # Lists come back in another order, and defaults for what nobody asked for: those count as they were asked for.
+    as_it_was = asked is None or found is None or isinstance(asked, list)
+    return asked if as_it_was else _as_found(asked, found)
 
 
 def _with_value_of(old: Properties, path: list[str], new: Properties) -> Properties:
@@ -205,12 +207,7 @@ def _as_found(asked: Any, found: Any) -> Any:  # noqa: ANN401  # any property
     if not isinstance(found, dict):
         return asked
     there = cast("Properties", found)
-    return {
-        key: value
-        if value is None or isinstance(value, list) or there.get(key) is None
-        else _as_found(value, there[key])
-        for key, value in cast("Properties", asked).items()
-    }
+    return {key: _as_stands(value, there.get(key)) for key, value in cast("Properties", asked).items()}
 
 
 def _keeps_name(kind: ResourceType, old: Properties, new: Properties) -> bool:

@@ -31,6 +31,13 @@ def link_packages(directory: Path) -> None:
     (packages / ".synced").touch()
 
 
+def install_sdk(sdk: Path, package: str, version: str) -> None:
+    """Leave beside an SDK what pip would; it would ask an index for its build tools."""
+    described = sdk / f"{package}-{version}.dist-info" / "METADATA"
+    described.parent.mkdir()
+    described.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+
+
 @dataclass
 class Clone:
     """A clone in which somebody changes a stack file and looks at what that would do."""

@@ -13,7 +13,7 @@ from delivery.preview import read
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
 from tests.engine.commands import succeeded
-from tests.engine.copies import copy_repository, link_packages
+from tests.engine.copies import copy_repository, install_sdk, link_packages
 from tests.engine.git_server import served
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]
@@ -78,11 +78,8 @@ def test_the_package_is_added_from_the_address(variables: Mapping[str, str], tmp
     added = yaml.safe_load((tmp_path / "Pulumi.yaml").read_text())["packages"]
     assert added == {PACKAGE: f"{HOST}/{OWNER}/dns/package@{TAG}"}
     assert (tmp_path / "requirements.txt").read_text() == f"sdks/{OWNER}-{PACKAGE}\n"
-    # What pip would leave beside the SDK; it would ask an index for its build tools.
-    name = f"{OWNER}_{PACKAGE.replace('-', '_')}"
-    described = tmp_path / "sdks" / f"{OWNER}-{PACKAGE}" / f"{name}-{TAG.removeprefix('v')}.dist-info" / "METADATA"
-    described.parent.mkdir()
-    described.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {TAG.removeprefix('v')}\n")
+    sdk = tmp_path / "sdks" / f"{OWNER}-{PACKAGE}"
+    install_sdk(sdk, f"{OWNER}_{PACKAGE.replace('-', '_')}", TAG.removeprefix("v"))
     succeeded(variables, tmp_path, "pulumi", "stack", "init", "dev")
     preview = read(succeeded(variables, tmp_path, "pulumi", "preview", "--non-interactive", "--json"))
     assert {"shop-cluster", "shop-network", "shop-node-local-dns"} <= {each.name for each in preview.changes}

@@ -17,7 +17,7 @@ from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
 from local_cloud.stacks import ROOT
 from tests.engine.commands import run, succeeded
-from tests.engine.copies import copy_repository, link_packages
+from tests.engine.copies import copy_repository, install_sdk, link_packages
 from tools.catalogue import PROGRAMS, GoProgram
 
 if TYPE_CHECKING:
@@ -129,11 +129,7 @@ def add_package(package: Path, variables: Mapping[str, str], program: Path) -> N
     succeeded(variables, program, "pulumi", "package", "add", str(package))
     assert yaml.safe_load((program / "Pulumi.yaml").read_text())["packages"][PACKAGE] == str(package)
     assert (program / "requirements.txt").read_text() == f"sdks/{PACKAGE}\n"
-
-    # What pip would leave beside the SDK; it would ask an index for its build tools.
-    described = program / "sdks" / PACKAGE / f"pulumi_{PACKAGE.replace('-', '_')}-0.1.0.dist-info" / "METADATA"
-    described.parent.mkdir()
-    described.write_text(f"Metadata-Version: 2.1\nName: pulumi_{PACKAGE.replace('-', '_')}\nVersion: 0.1.0\n")
+    install_sdk(program / "sdks" / PACKAGE, f"pulumi_{PACKAGE.replace('-', '_')}", "0.1.0")
 
 
 def test_a_program_gets_the_component_by_package_add(package: Path, brought_up: "BroughtUp", tmp_path: Path) -> None:

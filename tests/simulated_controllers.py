@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -296,13 +296,3 @@ def budget(name: str, **spec: Any) -> Object:
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name},
         "spec": {"selector": {"matchLabels": {"app": name}}, **spec},
     }  # fmt: skip
-
-
-def eventually(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until a condition holds."""
-    waiting = threading.Event()
-    for _ in range(int(seconds / _POLL_SECONDS)):
-        if condition():
-            return
-        waiting.wait(_POLL_SECONDS)
-    raise AssertionError("it did not happen")

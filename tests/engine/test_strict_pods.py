@@ -16,11 +16,11 @@ from tests.simulated_controllers import (
     Controllers,
     bare_pod,
     controllers,
-    eventually,
     ready,
     run_aws_node,
     workload,
 )
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 

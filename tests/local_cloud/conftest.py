@@ -1,8 +1,7 @@
 """One local cloud for all tests that only look at it or make things of their own in it."""
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import boto3
 import pytest
 
 from local_cloud.cloud import LocalCloud, locate_programs
+from tests.waiting import eventually
 
 ASSUMABLE = '{"Version":"2012-10-17","Statement":[]}'
 
@@ -60,14 +60,6 @@ class Account:
         cluster = self.eks.describe_cluster(name=name)["cluster"]
         assert cluster["status"] == "ACTIVE", cluster["health"]
         return cluster
-
-
-def eventually(condition: Callable[[], object], within: float = 120) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

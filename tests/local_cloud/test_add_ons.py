@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from components.versions import AddonVersions
 from local_cloud.eks import catalogue
-from tests.local_cloud.waiting import WAITER
+from tests.waiting import WAITER
 
 _CNI = "v1.23.1-eksbuild.1"
 _STANDARD = '{"env":{"ENABLE_POD_ENI":"true","POD_SECURITY_GROUP_ENFORCING_MODE":"standard"}}'

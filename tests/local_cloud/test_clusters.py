@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_cloud.eks.clusters import default_service_cidr
-from tests.local_cloud.waiting import WAITER
+from tests.waiting import WAITER
 
 
 @pytest.mark.parametrize(

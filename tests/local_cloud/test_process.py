@@ -13,7 +13,7 @@ import pytest
 from local_cloud import cloud as local
 from local_cloud.cloud import LocalCloud
 from local_cloud.layout import Layout
-from tests.local_cloud.waiting import WAITER
+from tests.waiting import WAITER
 
 
 def _processes(directory: Path) -> list[str]:

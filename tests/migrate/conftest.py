@@ -18,10 +18,10 @@ from tests.simulated_controllers import (
     Controllers,
     aws_node_container,
     controllers,
-    eventually,
     ready,
     run_aws_node,
 )
+from tests.waiting import eventually
 from tools import locate
 
 _numbers = count(1)

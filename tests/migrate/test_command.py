@@ -13,7 +13,8 @@ import pytest
 from components.lease import alone
 from local_cloud.stacks import ROOT
 from migrate.__main__ import LEASE
-from tests.simulated_controllers import bare_pod, budget, eventually, workload
+from tests.simulated_controllers import bare_pod, budget, workload
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import ApiServerOfTests, Place

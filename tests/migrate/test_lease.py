@@ -7,7 +7,7 @@ import pytest
 
 from components.kubernetes_api import KubernetesApiError
 from components.lease import BusyError, Lease, alone
-from tests.simulated_controllers import eventually
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import ApiServerOfTests

@@ -9,7 +9,8 @@ import pytest
 
 from components.cni_state import MARK, REFUSED
 from components.strict_pods import created_at
-from tests.simulated_controllers import aws_node_container, bare_pod, eventually, stamp
+from tests.simulated_controllers import aws_node_container, bare_pod, stamp
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import ApiServerOfTests, Place

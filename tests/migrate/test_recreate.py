@@ -8,7 +8,8 @@ import pytest
 
 from components.kubernetes_api import KubernetesApi, KubernetesApiError
 from migrate.recreate import PODS_WANTED, RESTARTED_AT, Options, Recreation
-from tests.simulated_controllers import bare_pod, budget, eventually, ready, workload
+from tests.simulated_controllers import bare_pod, budget, ready, workload
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import ApiServerOfTests, Place

@@ -28,6 +28,7 @@ from components.node_local_dns import NodeLocalDnsSettings, manifests
 from local_cloud.certificates import CertificateAuthority
 from local_cloud.cluster_objects.definitions import custom_resource_definitions
 from local_cloud.control_plane import ApiServer, ApiServerSettings, Etcd
+from tests.waiting import eventually
 from tools import locate
 from verify.cluster import POLICIES, Cluster
 from verify.installation import Manifest
@@ -341,7 +342,7 @@ def _serves_policies(cluster: Cluster) -> bool:
 
 def _install(cluster: Cluster) -> None:
     # The local cloud plays the controller that makes it.
-    eventually(lambda: cluster.get(f"{SYSTEM}/serviceaccounts/default"))
+    eventually(lambda: cluster.get(f"{SYSTEM}/serviceaccounts/default"), 60)
     for name, address in (("kube-dns", CLUSTER), ("kube-dns-upstream", "172.20.30.30")):
         cluster.create(f"{SYSTEM}/services", {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -349,7 +350,7 @@ def _install(cluster: Cluster) -> None:
         })  # fmt: skip
     for each in custom_resource_definitions():
         cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", each)
-    eventually(lambda: _serves_policies(cluster))
+    eventually(lambda: _serves_policies(cluster), 60)
     cluster.create(f"{SYSTEM}/configmaps", {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-proxy-config"},
         "data": {"config": "mode: iptables"},
@@ -416,11 +417,3 @@ def left_behind(cluster: Cluster) -> list[str]:
     """Return what of the command is in the cluster."""
     paths = (f"{SYSTEM}/pods", POLICY_PATH, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases")
     return [each["metadata"]["name"] for path in paths for each in cluster.items(path, labelSelector=LABEL)]
-
-
-def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from simulated import Kubelets, add_nodes, api_server, eventually, left_behind, started
+from simulated import Kubelets, add_nodes, api_server, left_behind, started
 
+from tests.waiting import eventually
 from verify.cluster import Cluster
 from verify.findings import Verdict
 from verify.run import Options, Outcome, run_once
@@ -84,7 +85,7 @@ def test_interrupted_run_leaves_nothing(fleet: tuple[Path, Cluster, Kubelets], n
     """A run that is asked to end removes its probes and its lease, and says that it could not tell."""
     path, cluster, _ = fleet
     with started(path, "--node", "node-11", "--node", "node-20") as process:
-        eventually(lambda: any("node" in each for each in left_behind(cluster)))
+        eventually(lambda: any("node" in each for each in left_behind(cluster)), 60)
         process.send_signal(number)
         assert process.wait(60) == 2
     assert left_behind(cluster) == []
@@ -94,7 +95,7 @@ def test_killed_run_is_swept_by_the_next(fleet: tuple[Path, Cluster, Kubelets]) 
     """What a killed run leaves is removed by the next one, whatever node it looks at; a healthy node is healthy."""
     path, cluster, _ = fleet
     with started(path, "--node", "node-11") as process:
-        eventually(lambda: any("node" in each for each in left_behind(cluster)))
+        eventually(lambda: any("node" in each for each in left_behind(cluster)), 60)
         process.kill()
     assert left_behind(cluster) != []
     with started(path, "--node", "node-20") as process:
@@ -107,7 +108,7 @@ def test_second_run_keeps_off(fleet: tuple[Path, Cluster, Kubelets]) -> None:
     """While a run is at work, another one says so and touches nothing of it."""
     path, cluster, _ = fleet
     with started(path, "--node", "node-11") as first:
-        eventually(lambda: any("node" in each for each in left_behind(cluster)))
+        eventually(lambda: any("node" in each for each in left_behind(cluster)), 60)
         with started(path, "--node", "node-20") as second:
             output, _ = second.communicate(timeout=60)
         assert second.returncode == 2

@@ -7,10 +7,11 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from simulated import Kubelets, add_nodes, api_server, eventually, left_behind, started
+from simulated import Kubelets, add_nodes, api_server, left_behind, started
 from typer.testing import CliRunner, Result
 
 from components.kubernetes_api import KubernetesApiError
+from tests.waiting import eventually
 from tools import locate
 from verify.__main__ import app
 from verify.cluster import Cluster, look
@@ -288,7 +289,7 @@ def test_crash_test_that_is_ended_leaves_a_cache(fleet: Fleet, number: signal.Si
         process.send_signal(number)
         process.communicate(timeout=60)
     assert (left_behind(fleet.cluster) == []) == (number is signal.SIGINT)
-    eventually(lambda: fleet.kubelets.restarts(node) == 1)
+    eventually(lambda: fleet.kubelets.restarts(node) == 1, 60)
     after = fleet.run("--crash-test", node, "--yes")
     assert "the cache was restarted at" in after.output
     assert after.exit_code == 2

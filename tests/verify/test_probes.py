@@ -15,11 +15,11 @@ from simulated import (
     add_nodes,
     add_policy,
     api_server,
-    eventually,
     left_behind,
     started,
 )
 
+from tests.waiting import eventually
 from verify import probing
 from verify.cluster import Cluster, look
 from verify.crash import crash_once
@@ -171,7 +171,7 @@ def test_ended_run_leaves_no_policy(fleet: Fleet, number: signal.Signals) -> Non
     add_policy(fleet.cluster, "app", "sg-open")
     node = fleet.node("silent", trunk=True)
     with started(fleet.path, "--node", node) as process:
-        eventually(lambda: any("branch" in each for each in left_behind(fleet.cluster)))
+        eventually(lambda: any("branch" in each for each in left_behind(fleet.cluster)), 60)
         assert any(each.endswith("-0") for each in left_behind(fleet.cluster))  # its policy
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)

@@ -2,11 +2,10 @@
 
 import pulumi
 
-from components.attached_cluster import attach
-from components.node_local_dns import NodeLocalDns, NodeLocalDnsArgs
+from components import NodeLocalDns, NodeLocalDnsArgs, attach
 from stacks.made_here import made_here
+from stacks.reading import current_settings, stack_file
 from stacks.rules import warnings
-from stacks.settings import current_settings, stack_file
 
 
 async def main() -> None:

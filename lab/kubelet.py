@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.interception import NODE_CACHE
+from components.cache.interception import NODE_CACHE
 from lab.namespaces import LabError
 from lab.node import NODE, NODE_NAME, VPC_RESOLVER, Node
 from tools import locate

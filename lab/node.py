@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.interception import INTERFACE
+from components.cache.interception import INTERFACE
 from lab import kube_proxy, vpc_cni
 from lab.namespaces import LabError, Namespace
 from lab.vpc_cni import EnforcingMode, host_link

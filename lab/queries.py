@@ -17,7 +17,7 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from components.corefile import MARKER_ZONE
+from components.cache.corefile import MARKER_ZONE
 from lab.namespaces import Namespace
 
 Protocol = Literal["udp", "tcp"]

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components import addon_configuration
-from components.corefile import NO_SOCKET_MATCH_ZONE
-from components.interception import COMMENT, Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.corefile import NO_SOCKET_MATCH_ZONE
+from components.cache.interception import COMMENT, Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cluster import addon_configuration
 from lab import queries
 from lab.kubelet import Pod, replace
 from lab.namespaces import LabError
@@ -131,7 +131,7 @@ BOTH = ("cache", "cache")
 NEITHER = (None, None)
 CORE_DNS = ("coredns", None)  # nothing translates the local address, so only the ClusterIP has a second answerer
 HOST = {
-    # The node's own questions to the ClusterIP: see components/interception.py.
+    # The node's own questions to the ClusterIP: see components/cache/interception.py.
     "socket": ("coredns", "cache"),
     "upstream": BOTH,
 }  # fmt: skip

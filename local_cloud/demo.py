@@ -20,7 +20,7 @@ from local_cloud import cloud as local
 from local_cloud.layout import Layout
 from local_cloud.stacks import ROOT, Run, Stack
 from stacks.mistakes import SettingsError
-from stacks.settings import load_stack_file
+from stacks.reading import load_stack_file
 from tools import MissingToolError, locate, provision
 
 CONSUMER = ROOT / "examples" / "consumer"

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.cni_state import CniState, look
-from components.kubernetes_api import KubernetesApi, KubernetesApiError
-from components.lease import BusyError, Lease, alone
-from components.strict_pods import Owner, SecurityGroupPod
+from components.running_cluster.cni_state import CniState, look
+from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
+from components.running_cluster.lease import BusyError, Lease, alone
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from migrate import add_on, report
 from migrate.plan import Plan, owners_of, plan
 from migrate.recreate import Options, Recreation, Result, workload_of

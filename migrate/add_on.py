@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from components.kubernetes_api import Manifest
-from components.strict_pods import MODE_VARIABLE, entries, part
-from components.vpc_cni_takeover import parsed
+from components.attached.vpc_cni_takeover import parsed
+from components.running_cluster.kubernetes_api import Manifest
+from components.running_cluster.strict_pods import MODE_VARIABLE, entries, part
 
 _KEPT = ("--region", "--profile", "--endpoint-url")
 """Options of `aws eks get-token` that decide whom to ask, and as whom."""

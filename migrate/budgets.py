@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from components.kubernetes_api import Manifest
-from components.label_selector import LabelOperator, LabelRequirementArgs, LabelSelectorArgs, can_match
-from components.strict_pods import entries, part
+from components.pod_security_groups.label_selector import (
+    LabelOperator,
+    LabelRequirementArgs,
+    LabelSelectorArgs,
+    can_match,
+)
+from components.running_cluster.kubernetes_api import Manifest
+from components.running_cluster.strict_pods import entries, part
 
 
 def _selector(selector: Manifest) -> LabelSelectorArgs:

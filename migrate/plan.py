@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.kubernetes_api import Manifest
-from components.strict_pods import Owner, SecurityGroupPod, entries, part
+from components.running_cluster.kubernetes_api import Manifest
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod, entries, part
 
 Way = Literal["restart", "evict", "wait", "by hand"]
 """`restart` its rollout; `evict` pod by pod; `wait` until they end by themselves; or leave them to a person."""

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Literal
 
-from components.cni_state import look
-from components.kubernetes_api import KubernetesApi, KubernetesApiError, Manifest
-from components.strict_pods import Owner, SecurityGroupPod, owner_of, part
+from components.running_cluster.cni_state import look
+from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError, Manifest
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod, owner_of, part
 from migrate.budgets import allowed, hindrances, matching
 from migrate.plan import Plan, available, desired, down_at_once, is_ready, plan, unfinished
 from migrate.refusal import refusal

@@ -1,6 +1,6 @@
 """Why recreating pods would not help now. Pure."""
 
-from components.cni_state import CniState
+from components.running_cluster.cni_state import CniState
 
 
 def refusal(state: CniState) -> str | None:

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from components.cni_state import CniState
-from components.strict_pods import Owner, SecurityGroupPod
+from components.running_cluster.cni_state import CniState
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from migrate.add_on import AddOn
 from migrate.plan import Plan
 from migrate.recreate import Result

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # The engine runs this file by its path, from wherever it has put the repository.
 sys.path.insert(0, str(ROOT))
 
-from components.pod_security_group import PACKAGE, PodSecurityGroup  # noqa: E402  # found by the line above
+from components.pod_security_groups.pod_security_group import PACKAGE, PodSecurityGroup  # noqa: E402  # found by the line above
 from package.cluster import Cluster  # noqa: E402  # likewise
 from package.node_local_dns import NodeLocalDns  # noqa: E402  # likewise
 

@@ -7,13 +7,14 @@ from typing import Any, NotRequired
 import pulumi
 from typing_extensions import TypedDict
 
-from components.node_local_dns import NodeLocalDns, NodeLocalDnsArgs
+from components.cache.node_local_dns import NodeLocalDns, NodeLocalDnsArgs
 from components.outputs import StackOutputs
-from components.pod_security_group import PACKAGE
+from components.pod_security_groups.pod_security_group import PACKAGE
 from components.refusal import refused_component
 from stacks.made_here import made_here
+from stacks.reading import judged
 from stacks.rules import warnings
-from stacks.settings import Settings, judged
+from stacks.settings import Settings
 
 
 class ClusterArgs(TypedDict):

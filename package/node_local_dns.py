@@ -7,8 +7,8 @@ import pulumi
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
-from components import node_local_dns
-from components.node_local_dns import NodeLocalDnsSettings
+from components.cache import node_local_dns
+from components.cache.node_local_dns import NodeLocalDnsSettings
 from components.refusal import refused_component
 from stacks.mistakes import explained
 

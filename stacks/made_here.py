@@ -2,8 +2,8 @@
 
 import pulumi
 
-from components.eks_cluster import EksCluster, EksClusterArgs
-from components.network import Network, NetworkArgs
+from components.cluster.eks_cluster import EksCluster, EksClusterArgs
+from components.cluster.network import Network, NetworkArgs
 from stacks.settings import Settings
 
 

@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pulumi_aws.ec2 import InstanceType
 
-from components.corefile import refuse_loops
-from components.dns_address import check_local_address, clashes, cluster_dns_address
-from components.eks_cluster import check_trunk_capable
+from components.cache.corefile import refuse_loops
+from components.cluster.dns_address import check_local_address, clashes, cluster_dns_address
+from components.cluster.eks_cluster import check_trunk_capable
+from components.cluster.subnets import overlapping
+from components.cluster.versions import ENFORCING_MODE_SINCE, addon_version_number
 from components.setting import Setting
-from components.subnets import overlapping
-from components.versions import ENFORCING_MODE_SINCE, addon_version_number
+from stacks.settings import Settings
 
-if TYPE_CHECKING:
-    from stacks.settings import Settings
-
-Judge = Callable[["Settings"], Iterator[str]]
+Judge = Callable[[Settings], Iterator[str]]
 """Yields each mistake: the key, what is wrong, why it matters, what to write instead."""
 
 _KNOWN_INSTANCE_TYPES = frozenset(each.value for each in InstanceType)
@@ -54,12 +52,12 @@ def _rule(*reads: str) -> Callable[[Judge], Judge]:
     return add
 
 
-def broken_rules(settings: "Settings", unreadable: Collection[str]) -> list[str]:
+def broken_rules(settings: Settings, unreadable: Collection[str]) -> list[str]:
     """Return every mistake between settings; `unreadable` are top-level keys that hold a mistake of their own."""
     return [each for rule in RULES if not rule.reads.intersection(unreadable) for each in rule.judge(settings)]
 
 
-def warnings(settings: "Settings") -> Iterator[str]:
+def warnings(settings: Settings) -> Iterator[str]:
     """Yield what is legal and still surprises people; what needs a look at a cluster is said when it is attached."""
     if settings.node_local_dns.enabled and settings.node_local_dns.ignore_strict_pods:
         yield (
@@ -102,13 +100,13 @@ def _given(setting: Setting) -> list[str]:
     return [fields[name].alias or name for name in fields if name in setting.model_fields_set]
 
 
-def _is_given(settings: "Settings", name: str) -> bool:
+def _is_given(settings: Settings, name: str) -> bool:
     value: Any = getattr(settings, name)
     return name in settings.model_fields_set and (bool(_given(value)) if isinstance(value, Setting) else bool(value))
 
 
 @_rule("nodeLocalDns")
-def _local_address_is_free(settings: "Settings") -> Iterator[str]:
+def _local_address_is_free(settings: Settings) -> Iterator[str]:
     try:
         check_local_address(settings.node_local_dns.local_address)
     except ValueError as error:
@@ -116,7 +114,7 @@ def _local_address_is_free(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("nodeLocalDns", "serviceCidr", "source")
-def _no_upstream_is_the_cache(settings: "Settings") -> Iterator[str]:
+def _no_upstream_is_the_cache(settings: Settings) -> Iterator[str]:
     # Of a cluster made elsewhere the second address is known once it was asked; the manifests are checked then.
     addresses = (settings.node_local_dns.local_address,)
     if settings.source.made_here:
@@ -128,7 +126,7 @@ def _no_upstream_is_the_cache(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("serviceCidr", "network", "source")
-def _no_overlap(settings: "Settings") -> Iterator[str]:
+def _no_overlap(settings: Settings) -> Iterator[str]:
     if settings.source.made_here and overlapping(settings.network.cidr, settings.service_cidr):
         free = next(each for each in USUAL_SERVICE_CIDRS if not overlapping(each, settings.network.cidr))
         yield (
@@ -138,7 +136,7 @@ def _no_overlap(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("nodeLocalDns", "network", "source")
-def _local_address_is_no_hosts(settings: "Settings") -> Iterator[str]:
+def _local_address_is_no_hosts(settings: Settings) -> Iterator[str]:
     if settings.source.made_here:
         networks = {"network.cidr": str(settings.network.cidr)}
         for clash in clashes(settings.node_local_dns.local_address, networks):
@@ -146,7 +144,7 @@ def _local_address_is_no_hosts(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("vpcCni", "nodeGroups", "source")
-def _nodes_can_trunk(settings: "Settings") -> Iterator[str]:
+def _nodes_can_trunk(settings: Settings) -> Iterator[str]:
     if settings.source.made_here and settings.vpc_cni.pod_eni:
         for name, group in settings.node_groups.items():
             try:
@@ -156,7 +154,7 @@ def _nodes_can_trunk(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("vpcCni", "nodeLocalDns")
-def _mode_lets_dns_through(settings: "Settings") -> Iterator[str]:
+def _mode_lets_dns_through(settings: Settings) -> Iterator[str]:
     mode = settings.vpc_cni.pod_security_group_enforcing_mode
     if settings.vpc_cni.pod_eni and settings.node_local_dns.enabled and mode == "strict":
         yield (
@@ -169,7 +167,7 @@ def _mode_lets_dns_through(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("addonVersions", "kubernetesVersion", "source")
-def _cni_knows_the_mode(settings: "Settings") -> Iterator[str]:
+def _cni_knows_the_mode(settings: Settings) -> Iterator[str]:
     version = settings.pinned_versions().vpc_cni
     if addon_version_number(version) < ENFORCING_MODE_SINCE:
         yield (
@@ -179,7 +177,7 @@ def _cni_knows_the_mode(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("addonVersions", "kubernetesVersion", "source")
-def _kube_proxy_fits(settings: "Settings") -> Iterator[str]:
+def _kube_proxy_fits(settings: Settings) -> Iterator[str]:
     version = settings.addon_versions.kube_proxy
     if version is None or not settings.source.made_here:
         return
@@ -194,7 +192,7 @@ def _kube_proxy_fits(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("source")
-def _nothing_for_a_cluster_made_here(settings: "Settings") -> Iterator[str]:
+def _nothing_for_a_cluster_made_here(settings: Settings) -> Iterator[str]:
     if settings.source.made_here:
         return
     fields = type(settings).model_fields
@@ -214,7 +212,7 @@ def _nothing_for_a_cluster_made_here(settings: "Settings") -> Iterator[str]:
 
 
 @_rule("source", "vpcCni")
-def _only_what_is_managed(settings: "Settings") -> Iterator[str]:
+def _only_what_is_managed(settings: Settings) -> Iterator[str]:
     given = _given(settings.vpc_cni)
     if settings.source.made_here:
         if "manage" in given:

@@ -1,27 +1,20 @@
-"""The settings of a stack: one typed model over `Pulumi.<stack>.yaml`, and errors a newcomer understands."""
+"""The settings of a stack: one typed model over `Pulumi.<stack>.yaml`."""
 
-from collections.abc import Mapping
 from ipaddress import IPv4Network
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pulumi
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from components.addon_configuration import VpcCniSettings
-from components.dns_address import check_service_cidr
-from components.eks_cluster import ClusterSettings, NodeGroupSettings, check_node_group_name
-from components.network import NetworkSettings
-from components.node_local_dns import NodeLocalDnsSettings
+from components.attached.source import SourceSettings
+from components.attached.suitability import Wanted
+from components.cache.node_local_dns import NodeLocalDnsSettings
+from components.cluster.addon_configuration import VpcCniSettings
+from components.cluster.dns_address import check_service_cidr
+from components.cluster.eks_cluster import ClusterSettings, NodeGroupSettings, check_node_group_name
+from components.cluster.network import NetworkSettings
+from components.cluster.tags import Tags
+from components.cluster.versions import DEFAULT_KUBERNETES_VERSION, PINNED, AddonVersions, addon_version_number
 from components.setting import Setting
-from components.source import SourceSettings
-from components.suitability import Wanted
-from components.tags import Tags
-from components.versions import DEFAULT_KUBERNETES_VERSION, PINNED, AddonVersions, addon_version_number
-from stacks.configuration import PROJECT, in_file, own
-from stacks.mistakes import explained, refusal
-from stacks.paths import nested
-from stacks.rules import broken_rules
 
 
 class AddonVersionOverrides(Setting):
@@ -87,7 +80,7 @@ class Settings(Setting):
             raise ValueError(
                 f"Kubernetes {value} has no pinned add-on versions here; unpinned ones change by themselves. "
                 f"Use one of {', '.join(PINNED)} (in quotes: YAML reads 1.40 as 1.4), or add a row to "
-                "components/versions.py."
+                "components/cluster/versions.py."
             )
         return value
 
@@ -109,56 +102,3 @@ class Settings(Setting):
             vpc_cni=self.vpc_cni,
             vpc_cni_version=self.addon_versions.vpc_cni or "",
         )
-
-
-def parse(values: Mapping[str, Any], file: str, project: str = PROJECT) -> Settings:
-    """Return the settings; `file` and `project` are where they were written, for the message of `SettingsError`."""
-    try:
-        given = nested({key: value for key, value in values.items() if not _left_out(key, value)})
-    except ValueError as error:
-        raise refusal([f"{project}:{error}"], file) from None
-    settings, mistakes = judged(given)
-    if mistakes:
-        raise refusal([f"{project}:{each}" for each in mistakes], file)
-    return settings
-
-
-def judged(given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Return the settings, and every mistake in them; with one they are not those that were meant."""
-    mistakes: list[str] = []
-    broken: set[str] = set()
-    try:
-        settings = _validated(given)
-    except ValidationError as error:
-        mistakes = [explained(each, Settings) for each in error.errors()]
-        broken = {str(each["loc"][0]) for each in error.errors()}
-        settings = _validated({key: value for key, value in given.items() if key not in broken})
-    return settings, mistakes + broken_rules(settings, broken)
-
-
-def _left_out(key: str, value: object) -> bool:
-    """Say whether nothing was set: Pulumi.yaml declares every key as empty that a stack file leaves out."""
-    known = {field.alias for field in Settings.model_fields.values()}
-    return value in ("", {}, None) and key.partition(".")[0] in known
-
-
-def _validated(given: Mapping[str, Any]) -> Settings:
-    # Only the names that are documented: a second spelling would be one too many.
-    return Settings.model_validate(given, by_alias=True, by_name=False)
-
-
-def stack_file(stack: str) -> str:
-    """Return the path of a stack's file, from the project's root."""
-    return f"stacks/Pulumi.{stack}.yaml"
-
-
-def load_stack_file(path: Path) -> Settings:
-    """Return the settings of a stack file without the engine: what tooling checks before it starts one."""
-    return parse(*in_file(path))
-
-
-def current_settings() -> Settings:
-    """Return the settings of the stack that is being planned or deployed."""
-    everything = pulumi.runtime.config.CONFIG.get() | pulumi.runtime.config.get_config_env()
-    project, file = pulumi.get_project(), stack_file(pulumi.get_stack())
-    return parse(own(everything, project, file), file, project)

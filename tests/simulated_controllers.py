@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from components.kubernetes_api import KubernetesApi, KubernetesApiError
-from components.strict_pods import BRANCH_INTERFACE, owner_of
+from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
+from components.running_cluster.strict_pods import BRANCH_INTERFACE, owner_of
 
 SYSTEM = "kube-system"
 _APPS = "/apis/apps/v1/namespaces/{}"

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.kubernetes_api import KubernetesApiError
-from components.lease import BusyError
+from components.running_cluster.kubernetes_api import KubernetesApiError
+from components.running_cluster.lease import BusyError
 from verify import crash, report
 from verify.cluster import SYSTEM, Cluster, look
 from verify.connection import connect

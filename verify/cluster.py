@@ -9,8 +9,8 @@ import yaml
 from kubernetes.stream.ws_client import ERROR_CHANNEL, V4_CHANNEL_PROTOCOL, WSClient, get_websocket_url
 from websocket import WebSocketException
 
-from components.kubernetes_api import KubernetesApi, KubernetesApiError
-from components.strict_pods import AWS_NODE
+from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
+from components.running_cluster.strict_pods import AWS_NODE
 from verify.cluster_facts import POD_ENI, ClusterFacts, NodeObject
 from verify.facts import LARGEST_DOCUMENT
 from verify.installation import Manifest

@@ -5,8 +5,8 @@ import json
 import re
 from dataclasses import replace
 
-from components.cni_state import CniState, verified_at
-from components.strict_pods import AWS_NODE, SecurityGroupPod, entries, security_group_pods
+from components.running_cluster.cni_state import CniState, verified_at
+from components.running_cluster.strict_pods import AWS_NODE, SecurityGroupPod, entries, security_group_pods
 from verify.check import ClusterCheck, check
 from verify.cluster_facts import ClusterFacts, forwarded, zones
 from verify.findings import Finding, Result, Verdict, failed, not_visible, ok, unknown

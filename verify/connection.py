@@ -1,6 +1,6 @@
 """Which cluster: the one KUBECONFIG points at, or a stack's."""
 
-from components.kubernetes_api import KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from verify.cluster import Cluster
 
 

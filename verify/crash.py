@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from components.kubernetes_api import KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from verify import probe, watching
 from verify.cluster import SYSTEM, Cluster
 from verify.cluster_facts import ClusterFacts, container_statuses, ready

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from components.interception import INTERFACE, Interception
+from components.cache.interception import INTERFACE, Interception
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as plain JSON."""

@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from components.lease import Lease
-from components.lease import alone as holding
+from components.running_cluster.lease import Lease
+from components.running_cluster.lease import alone as holding
 from verify import probe
 from verify.cluster import Cluster
 

@@ -3,7 +3,7 @@
 import shlex
 from typing import Literal, NamedTuple
 
-from components import interception
+from components.cache import interception
 
 Backend = Literal["nft", "legacy"]
 BACKENDS: tuple[Backend, ...] = ("nft", "legacy")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.corefile import HEALTH_PORT, METRICS_PORT, SETUP_METRICS_PORT
+from components.cache.corefile import HEALTH_PORT, METRICS_PORT, SETUP_METRICS_PORT
 from verify.questions import Addresses, Client, Names, lines, questions, watched
 
 COLLECTOR = Path(__file__).with_name("collector.sh")

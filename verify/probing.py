@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
-from components.kubernetes_api import KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from verify import probe
 from verify.cluster import Cluster, cache_pods, events_of
 from verify.cluster_checks import cni_state, corefile_asks_core_dns

@@ -2,7 +2,7 @@
 
 import re
 
-from components.corefile import METRICS_PORT
+from components.cache.corefile import METRICS_PORT
 from verify.check import check
 from verify.cluster_facts import container_statuses, waits_for
 from verify.facts import Facts

@@ -1,6 +1,6 @@
 """Checks of the questions that one node and its pods asked: who answered, who did not, and over which path."""
 
-from components.corefile import HEALTH_PORT
+from components.cache.corefile import HEALTH_PORT
 from verify.check import check
 from verify.cluster_facts import ready
 from verify.facts import Facts

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Literal, NamedTuple
 
-from components.corefile import MARKER_ZONE
+from components.cache.corefile import MARKER_ZONE
 
 Client = Literal["node", "plain", "branch"]
 """Who asks: the node itself, a pod without a security group of its own, a pod with one."""

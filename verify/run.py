@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
 
-from components.kubernetes_api import KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from verify.cluster import Cluster, look
 from verify.cluster_checks import judge_cluster
 from verify.cluster_facts import ClusterFacts, NodeObject

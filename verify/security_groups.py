@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from components.strict_pods import BRANCH_INTERFACE, part
+from components.running_cluster.strict_pods import BRANCH_INTERFACE, part
 from verify import probe
 from verify.cluster import POLICIES, Cluster
 from verify.installation import Manifest

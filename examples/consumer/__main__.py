@@ -4,8 +4,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 
-from components.outputs import StackOutputs
-from components.pod_security_group import PodSecurityGroup, PodSecurityGroupArgs
+from components import PodSecurityGroup, PodSecurityGroupArgs, StackOutputs
 
 config = pulumi.Config()
 cluster_stack = config.get("clusterStack") or f"organization/eks-node-local-dns/{pulumi.get_stack()}"

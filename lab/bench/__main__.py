@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from components.corefile import CacheSettings
+from components.cache.corefile import CacheSettings
 from lab import namespaces
 from lab.bench import alternatives, conntrack, loss, memory, pages, rounds
 from lab.bench.results import Machine, Results

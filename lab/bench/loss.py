@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 
-from components.interception import Interception
+from components.cache.interception import Interception
 from lab import queries
 from lab.bench.subject import OURS, UPSTREAM_RULES, Subject, running
 from lab.kubelet import replace

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from components.cache_memory import MEBIBYTE
+from components.cache.cache_memory import MEBIBYTE
 from lab.bench import dnsperf, workloads
 from lab.bench.subject import Subject, Variant, running
 from lab.node import CLUSTER_DNS

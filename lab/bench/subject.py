@@ -12,9 +12,9 @@ import dns.message
 import httpx
 import psutil
 
-from components.corefile import METRICS_PORT
-from components.interception import Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.corefile import METRICS_PORT
+from components.cache.interception import Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from lab.bench import workloads
 from lab.kubelet import Pod
 from lab.namespaces import LabError, Namespace

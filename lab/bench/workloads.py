@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.cache_memory import ADDRESSES_IN_A_WIDE_ANSWER
+from components.cache.cache_memory import ADDRESSES_IN_A_WIDE_ANSWER
 from lab.node import CORE_DNS, VPC_RESOLVER
 
 CLUSTER_TTL = 5

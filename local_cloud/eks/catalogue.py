@@ -7,7 +7,7 @@ which behaviour changed. The real catalogue is longer: `aws eks describe-addon-v
 import re
 from dataclasses import dataclass
 
-from components.versions import PINNED
+from components.cluster.versions import PINNED
 from local_cloud.eks.errors import InvalidParameterError
 
 KUBERNETES_VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.node_local_dns import NodeLocalDnsSettings
-from components.versions import PINNED
+from components.cache.node_local_dns import NodeLocalDnsSettings
+from components.cluster.versions import PINNED
 from local_cloud.stacks import ROOT
 from tools import locate
 from tools.catalogue import PROGRAMS, GoProgram
@@ -152,7 +152,7 @@ def _watched(dependency: str) -> dict[str, list[str]]:
 
 def _tracked() -> list[str]:
     return ["Makefile", ".gitlab-ci.yml", ".github/actions/pulumi/action.yml", "tools/catalogue.py"] + [
-        str(path.relative_to(ROOT)) for room in ("components", "verify") for path in (ROOT / room).glob("*.py")
+        str(path.relative_to(ROOT)) for room in ("components", "verify") for path in (ROOT / room).rglob("*.py")
     ]
 
 
@@ -163,7 +163,7 @@ def test_renovate_finds_every_add_on() -> None:
     )
     found = {
         (row["kubernetes"], pin["addon"], pin["currentValue"])
-        for row in row_pattern.finditer((ROOT / "components/versions.py").read_text())
+        for row in row_pattern.finditer((ROOT / "components/cluster/versions.py").read_text())
         for pin in pin_pattern.finditer(row.group())
     }
     assert found == {
@@ -176,7 +176,7 @@ def test_renovate_finds_every_add_on() -> None:
 def test_renovate_finds_every_other_version_wherever_it_is_written() -> None:
     """A version that is in several files is found in all of them, or its update would arrive red."""
     name, tag = NodeLocalDnsSettings().image.split(":")
-    assert _watched(name) == {"components/node_local_dns.py": [tag], "verify/probe.py": [tag]}
+    assert _watched(name) == {"components/cache/node_local_dns.py": [tag], "verify/probe.py": [tag]}
     assert f"{name}:{tag}" == RULES_IMAGE
     engine = PROGRAMS["pulumi"]
     server = PROGRAMS["kube-apiserver"]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from components.alerts import alerts
+from components.cache.alerts import alerts
 
 ROOT = Path(__file__).parents[2]
 ROWS = [

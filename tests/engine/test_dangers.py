@@ -9,7 +9,7 @@ import pytest
 from delivery.preview import Preview
 from delivery.summary import summary
 from stacks.mistakes import SettingsError
-from stacks.settings import parse
+from stacks.reading import parse
 from tests.engine.copies import Clone
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.pod_security_group import PACKAGE
+from components.pod_security_groups.pod_security_group import PACKAGE
 from delivery.preview import read
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components.outputs import StackOutputs
-from components.pod_security_group import PACKAGE
+from components.pod_security_groups.pod_security_group import PACKAGE
 from local_cloud.cloud import environment, locate_programs
 from local_cloud.layout import Layout
 from local_cloud.stacks import ROOT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pulumi.automation import CommandError
 
-from components.kubernetes_api import KubernetesApi
+from components.running_cluster.kubernetes_api import KubernetesApi
 from local_cloud.cloud import LocalCloud
 from local_cloud.stacks import ROOT, Run, Stack, _surrounded_by
 from tests.simulated_controllers import (

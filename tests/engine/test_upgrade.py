@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.versions import PINNED
+from components.cluster.versions import PINNED
 from local_cloud.stacks import ROOT
 
 if TYPE_CHECKING:

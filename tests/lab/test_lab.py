@@ -14,10 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from components import addon_configuration, interception
-from components.corefile import METRICS_PORT, NO_SOCKET_MATCH_ZONE
-from components.interception import Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache import interception
+from components.cache.corefile import METRICS_PORT, NO_SOCKET_MATCH_ZONE
+from components.cache.interception import Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cluster import addon_configuration
 from lab import __main__, kubelet, namespaces, node, scenarios, vpc_cni
 from tools import locate
 

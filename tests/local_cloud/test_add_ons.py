@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from components.versions import AddonVersions
+from components.cluster.versions import AddonVersions
 from local_cloud.eks import catalogue
 from tests.waiting import WAITER
 

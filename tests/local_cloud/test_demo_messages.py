@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from local_cloud import demo
-from stacks.settings import parse
+from stacks.reading import parse
 
 
 def test_a_mistake_in_a_stack_file_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

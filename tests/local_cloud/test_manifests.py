@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from components.node_local_dns import POD_SECURITY_LEVEL, NodeLocalDnsSettings, manifests, observability_manifests
+from components.cache.node_local_dns import POD_SECURITY_LEVEL, NodeLocalDnsSettings, manifests, observability_manifests
 
 if TYPE_CHECKING:
     from conftest import Account

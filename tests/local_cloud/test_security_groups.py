@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 from pulumi.runtime import mocks
 
-from components.pod_security_group import PodSecurityGroup
+from components.pod_security_groups.pod_security_group import PodSecurityGroup
 from local_cloud.plugins.aws.ec2 import TYPES
 from tests.mocked_engine import error_of
 

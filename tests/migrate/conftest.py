@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.cni_state import look
-from components.kubernetes_api import KubernetesApi
-from components.strict_pods import Owner, SecurityGroupPod
+from components.running_cluster.cni_state import look
+from components.running_cluster.kubernetes_api import KubernetesApi
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from local_cloud.control_plane import ApiServer, ApiServerSettings, Etcd
 from migrate.recreate import RESTARTED_AT, Options, Recreation, Result
 from tests.simulated_controllers import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.lease import alone
+from components.running_cluster.lease import alone
 from local_cloud.stacks import ROOT
 from migrate.__main__ import LEASE
 from tests.simulated_controllers import bare_pod, budget, workload

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from components.kubernetes_api import KubernetesApiError
-from components.lease import BusyError, Lease, alone
+from components.running_cluster.kubernetes_api import KubernetesApiError
+from components.running_cluster.lease import BusyError, Lease, alone
 from tests.waiting import eventually
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.cni_state import MARK, REFUSED
-from components.strict_pods import created_at
+from components.running_cluster.cni_state import MARK, REFUSED
+from components.running_cluster.strict_pods import created_at
 from tests.simulated_controllers import aws_node_container, bare_pod, stamp
 from tests.waiting import eventually
 
@@ -85,7 +85,7 @@ def test_a_cache_that_was_installed_after_a_look_proves_its_pods(place: "Place",
 
 def test_lists_longer_than_a_page_are_whole(place: "Place", monkeypatch: pytest.MonkeyPatch) -> None:
     """No pod is missed for being on the second page."""
-    monkeypatch.setattr("components.kubernetes_api.KubernetesApi.PAGE", 2)
+    monkeypatch.setattr("components.running_cluster.kubernetes_api.KubernetesApi.PAGE", 2)
     place.make(*(bare_pod(f"pod-{number}") for number in range(5)))
     eventually(lambda: len(place.judged()) == 5)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.cni_state import CniState
-from components.strict_pods import Owner, SecurityGroupPod
+from components.running_cluster.cni_state import CniState
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from migrate.__main__ import conclusion
 from migrate.add_on import AddOn
 from migrate.recreate import Result

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.strict_pods import Owner, SecurityGroupPod
+from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from migrate.budgets import allowed, hindrances, matching
 from migrate.plan import down_at_once, plan, unfinished
 

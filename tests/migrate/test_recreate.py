@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.kubernetes_api import KubernetesApi, KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
 from migrate.recreate import PODS_WANTED, RESTARTED_AT, Options, Recreation
 from tests.simulated_controllers import bare_pod, budget, ready, workload
 from tests.waiting import eventually

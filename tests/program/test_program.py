@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic.alias_generators import to_camel
 
+from components.cluster.principals import short_name
 from components.outputs import StackOutputs
-from components.principals import short_name
 
 if TYPE_CHECKING:
     from conftest import Recording, Registered

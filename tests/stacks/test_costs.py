@@ -1,7 +1,8 @@
 from pathlib import Path
 
-from components.eks_cluster import NodeGroupSettings
-from stacks.settings import Settings, load_stack_file
+from components.cluster.eks_cluster import NodeGroupSettings
+from stacks.reading import load_stack_file
+from stacks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 HOURS = 730

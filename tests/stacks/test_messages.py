@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stacks.mistakes import SettingsError
+from stacks.reading import parse
 from stacks.rules import warnings
-from stacks.settings import parse
 
 FILE = "stacks/Pulumi.dev.yaml"
 SHOP: dict[str, Any] = {"source": {"clusterName": "shop"}}

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from stacks.configuration import own
 from stacks.mistakes import SettingsError, models_in
+from stacks.reading import load_stack_file, parse
 from stacks.reference import reference, with_reference
 from stacks.rules import warnings
-from stacks.settings import Settings, load_stack_file, parse
+from stacks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILE = "stacks/Pulumi.dev.yaml"

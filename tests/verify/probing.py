@@ -4,8 +4,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.interception import Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.interception import Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from lab.node import CLUSTER_DNS, NODE, NODE_NAME, UPSTREAM, Node
 from verify.facts import Facts
 from verify.findings import Finding, Verdict

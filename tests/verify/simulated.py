@@ -21,10 +21,10 @@ import yaml
 from kubernetes.client import ApiClient
 from kubernetes.config import new_client_from_config
 
-from components import interception
-from components.corefile import MARKER_ZONE
-from components.kubernetes_api import KubernetesApiError
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache import interception
+from components.cache.corefile import MARKER_ZONE
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from local_cloud.certificates import CertificateAuthority
 from local_cloud.cluster_objects.definitions import custom_resource_definitions
 from local_cloud.control_plane import ApiServer, ApiServerSettings, Etcd

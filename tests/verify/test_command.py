@@ -10,7 +10,7 @@ import pytest
 from simulated import Kubelets, add_nodes, api_server, left_behind, started
 from typer.testing import CliRunner, Result
 
-from components.kubernetes_api import KubernetesApiError
+from components.running_cluster.kubernetes_api import KubernetesApiError
 from tests.waiting import eventually
 from tools import locate
 from verify.__main__ import app

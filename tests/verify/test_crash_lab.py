@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from probing import LOCAL, MACHINES, RUN
 
-from components.interception import Interception
+from components.cache.interception import Interception
 from lab import scenarios
 from lab.kubelet import Pod
 from lab.node import CLUSTER_DNS, NODE_NAME, Node, worker_node

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.interception import Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.interception import Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from verify.cluster_facts import ClusterFacts, NodeObject
 from verify.crash import CALM, refusal
 from verify.findings import Finding, Verdict

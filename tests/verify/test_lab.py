@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from probing import LOCAL, findings, installation, named
 
-from components.interception import INTERFACE, Interception
-from components.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.interception import INTERFACE, Interception
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from lab import scenarios
 from lab.kubelet import Pod
 from lab.node import BRANCH_POD, CLUSTER_DNS, CORE_DNS, NODE, PLAIN_POD, UPSTREAM, Node, worker_node

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from probing import findings, installation, named
 
-from components.interception import Interception
+from components.cache.interception import Interception
 from lab import scenarios
 from lab.kubelet import Pod
 from lab.node import Node, worker_node

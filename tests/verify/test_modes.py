@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from simulated import CLUSTER, LOCAL, REFUSED, printed
 
-from components.node_local_dns import NodeLocalDnsSettings, manifests
-from components.strict_pods import SecurityGroupPod
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.running_cluster.strict_pods import SecurityGroupPod
 from verify.cluster_checks import CHECKSUM, CLUSTER_CHECKS, NOT_VISIBLE, judge_cluster, strict_link
 from verify.cluster_facts import ClusterFacts, NodeObject
 from verify.facts import Facts

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from components.kubernetes_api import KubernetesApiError
-from components.lease import BusyError
+from components.running_cluster.kubernetes_api import KubernetesApiError
+from components.running_cluster.lease import BusyError
 from verify import __main__ as command
 from verify.cluster_facts import ClusterFacts, NodeObject
 from verify.findings import Finding, Verdict

@@ -1,0 +1,11 @@
+from .attached import attach as attach
+from .cache import NodeLocalDns as NodeLocalDns
+from .cache import NodeLocalDnsArgs as NodeLocalDnsArgs
+from .cache import NodeLocalDnsSettings as NodeLocalDnsSettings
+from .cluster import EksCluster as EksCluster
+from .cluster import EksClusterArgs as EksClusterArgs
+from .cluster import Network as Network
+from .cluster import NetworkArgs as NetworkArgs
+from .outputs import StackOutputs as StackOutputs
+from .pod_security_groups import PodSecurityGroup as PodSecurityGroup
+from .pod_security_groups import PodSecurityGroupArgs as PodSecurityGroupArgs

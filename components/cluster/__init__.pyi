@@ -1,0 +1,9 @@
+from .addon_configuration import VpcCniSettings as VpcCniSettings
+from .eks_cluster import ClusterSettings as ClusterSettings
+from .eks_cluster import EksCluster as EksCluster
+from .eks_cluster import EksClusterArgs as EksClusterArgs
+from .eks_cluster import NodeGroupSettings as NodeGroupSettings
+from .network import Network as Network
+from .network import NetworkArgs as NetworkArgs
+from .network import NetworkSettings as NetworkSettings
+from .versions import AddonVersions as AddonVersions

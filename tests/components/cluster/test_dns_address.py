@@ -1,0 +1,70 @@
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.cluster.dns_address import AWS_LINK_LOCAL, LINK_LOCAL, check_local_address, cluster_dns_address
+
+
+@pytest.mark.parametrize(
+    ("cidr", "address"),
+    [
+        ("172.20.0.0/16", "172.20.0.10"),
+        ("10.100.0.0/16", "10.100.0.10"),
+        ("10.96.0.0/12", "10.96.0.10"),
+        ("192.168.7.0/24", "192.168.7.10"),
+    ],
+)
+def test_kube_dns_gets_the_tenth_address(cidr: str, address: str) -> None:
+    """The address shown before the cluster exists is the one EKS will give."""
+    assert cluster_dns_address(cidr) == address
+
+
+@given(st.integers(12, 24), st.integers(0, 2**20 - 1))
+def test_the_address_is_in_its_network(prefix: int, low: int) -> None:
+    """For every CIDR that EKS takes, the address is inside it, ten above its start."""
+    network = IPv4Network((int(IPv4Address("172.16.0.0")) + low, prefix), strict=False)
+    assert int(IPv4Address(cluster_dns_address(network))) - int(network.network_address) == 10
+
+
+@pytest.mark.parametrize(
+    ("cidr", "reason"),
+    [("10.0.0.0/25", "/25 prefix"), ("10.0.0.0/11", "/11 prefix"), ("8.8.0.0/16", "not private")],
+)
+def test_a_cidr_that_eks_refuses_is_refused_here(cidr: str, reason: str) -> None:
+    """The mistake is told before EKS is asked."""
+    with pytest.raises(ValueError, match=reason):
+        cluster_dns_address(cidr)
+
+
+@given(st.ip_addresses(v=4, network=str(LINK_LOCAL)))
+def test_a_link_local_address_is_free_or_its_owner_is_named(address: IPv4Address) -> None:
+    """Every link-local address is either accepted as it is or refused with what it would take away."""
+    owners = [owner for cidr, owner in AWS_LINK_LOCAL.items() if address in IPv4Network(cidr)]
+    if not owners:
+        assert check_local_address(str(address)) == str(address)
+        return
+    with pytest.raises(ValueError, match="the node would lose it") as refused:
+        check_local_address(str(address))
+    assert owners[0] in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.169.253", "169.254.169.123", "169.254.170.23"])
+def test_addresses_of_aws_are_never_taken(address: str) -> None:
+    """Metadata, DNS, time and credentials stay reachable on the node."""
+    with pytest.raises(ValueError, match="the node would lose it"):
+        check_local_address(address)
+
+
+@given(st.ip_addresses(v=4).filter(lambda each: each not in LINK_LOCAL))
+def test_an_address_that_others_own_is_refused(address: IPv4Address) -> None:
+    """An address outside link-local would hide its owner from every node."""
+    with pytest.raises(ValueError, match="is not link-local"):
+        check_local_address(str(address))
+
+
+def test_text_is_no_address() -> None:
+    """What is no address is called that, not a traceback."""
+    with pytest.raises(ValueError, match="'::1' is not an IPv4 address"):
+        check_local_address("::1")

@@ -1,0 +1,39 @@
+"""Which DaemonSets are a cache that this program has not made."""
+
+from typing import Any
+
+import pytest
+
+from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.running_cluster.other_caches import other_caches
+
+OURS = manifests(NodeLocalDnsSettings(), cluster_dns_ip="172.20.0.10", upstream_ip="172.20.9.9")["daemonSet"]
+IMAGE = "registry.k8s.io/dns/k8s-dns-node-cache:1.22.28"
+
+
+def daemon_set(namespace: str, name: str, image: str, **metadata: Any) -> dict[str, Any]:
+    """Return a DaemonSet."""
+    pod = {"containers": [{"name": "c", "image": image}]}
+    return {"metadata": {"namespace": namespace, "name": name, **metadata}, "spec": {"template": {"spec": pod}}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (OURS, []),
+        (daemon_set("kube-system", "node-local-dns", IMAGE), [f"kube-system/node-local-dns ({IMAGE})"]),
+        (daemon_set("kube-system", "node-local-dns", "own/build:1"), ["kube-system/node-local-dns (own/build:1)"]),
+        (
+            daemon_set("dns", "nodelocaldns", "mirror/k8s-dns-node-cache:1"),
+            ["dns/nodelocaldns (mirror/k8s-dns-node-cache:1)"],
+        ),
+        (
+            {**OURS, "metadata": {**OURS["metadata"], "namespace": "dns"}},
+            [f"dns/node-local-dns ({NodeLocalDnsSettings().image})"],
+        ),
+        (daemon_set("kube-system", "aws-node", "amazon-k8s-cni:v1"), []),
+    ],
+)
+def test_a_cache_is_told_by_its_image_and_ours_by_its_mark(found: dict[str, Any], expected: list[str]) -> None:
+    """Wherever it is, and whatever it is called."""
+    assert other_caches([found]) == expected

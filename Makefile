@@ -55,6 +55,10 @@ unit: setup ## The tests without a cluster and without namespaces
 test: setup tools ## Every test
 	@$(PYTHON) -m pytest
 
+.PHONY: mutants
+mutants: setup ## Change the code and see whether a unit test notices: ROOM=components/cluster SAMPLE=100 SEED=1
+	@$(PYTHON) tests/mutants.py $(ROOM) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
+
 .PHONY: lint
 lint: setup ## Style, types, and what else keeps the house in order
 	@$(VENV)/bin/ruff check .

@@ -48,7 +48,10 @@ FROM_ELSEWHERE = {
 
 
 class Upstream:
-    """A DNS server on UDP and TCP that answers with its own mark, and names with `missing` with NXDOMAIN."""
+    """A DNS server on UDP and TCP that answers with its own mark, and names with `missing` with NXDOMAIN.
+
+    An answer's TTL is thirty seconds, or what the name begins with: `ttl-1.example.com`.
+    """
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
@@ -64,12 +67,16 @@ class Upstream:
         [question] = query.question
         self.asked.append((protocol, dns.rdatatype.to_text(question.rdtype), question.name.to_text()))
         answer = dns.message.make_response(query)
-        if "missing" in question.name.to_text():
+        name = question.name
+        own = re.match(r"ttl-(\d+)\.", name.to_text())
+        ttl = int(own[1]) if own else 30
+        if "missing" in name.to_text():
             answer.set_rcode(dns.rcode.NXDOMAIN)
+            answer.authority.append(dns.rrset.from_text(name.parent(), ttl, "IN", "SOA", f". . 1 1 1 1 {ttl}"))
         elif question.rdtype == dns.rdatatype.A:
-            answer.answer.append(dns.rrset.from_text(question.name, 30, "IN", "A", self.mark))
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", self.mark))
         elif question.rdtype == dns.rdatatype.PTR:
-            answer.answer.append(dns.rrset.from_text(question.name, 30, "IN", "PTR", f"by.{self.mark}."))
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "PTR", f"by.{self.mark}."))
         return None if self.silent else answer.to_wire()
 
 
@@ -309,6 +316,24 @@ def test_an_upstream_that_refuses_is_not_asked_without_end(tmp_path: Path) -> No
         assert cache.ask("api.default.svc.cluster.local").rcode() == dns.rcode.SERVFAIL
         # The loop plugin asks a question of its own in each cluster zone, at any time within its first half minute.
         assert cache.metric(*misses) - before in {10, 20, 30, 40}
+
+
+@pytest.mark.parametrize(
+    ("at_most", "own", "kept"),
+    [(30, 60, 30), (30, 30, 30), (30, 29, 29), (30, 6, 6), (30, 5, 5), (30, 4, 5), (30, 0, 5),
+     (5, 6, 5), (5, 4, 5), (4, 60, 4), (4, 5, 4), (4, 3, 4), (1, 60, 1), (1, 0, 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("missing", ["", "missing."], ids=["answer", "denial"])
+def test_an_answer_is_kept_for_as_long_as_the_settings_say(
+    tmp_path: Path, at_most: int, own: int, kept: int, missing: str
+) -> None:
+    """By its own TTL, and never longer than the setting; a short one for five seconds, if the setting lets it."""
+    other = 3600 - at_most  # so that neither is taken for the other
+    ttls = {"denialTtl": at_most, "successTtl": other} if missing else {"successTtl": at_most, "denialTtl": other}
+    with running(tmp_path, {"external": ttls}) as cache:
+        answer = cache.ask(f"ttl-{own}.{missing}example.com")
+        # What it says is what it keeps: CoreDNS tells the first who asks as well.
+        assert [each.ttl for each in answer.answer + answer.authority] == [kept]
 
 
 EXPIRED = 2.5

@@ -388,3 +388,9 @@ def render(
     if import_glob:
         blocks.append(f"import {import_glob}\n")
     return "".join(blocks)
+
+
+def no_socket_match_zone(local_address: str, cluster_dns_ip: str) -> str:
+    """Return what the Corefile has in addition where the kernel lacks the socket match: a zone for its metric."""
+    bind = f"bind {local_address} {cluster_dns_ip}"
+    return _block(NO_SOCKET_MATCH_ZONE, [bind, f"prometheus :{METRICS_PORT}", "whoami"])

@@ -7,7 +7,7 @@ import pytest
 from pulumi.runtime import mocks
 
 from components.cache.corefile import CorefileSettings
-from components.cache.interception import rules, rules_script, socket_table_address
+from components.cache.interception import rules, socket_table_address
 from components.cache.node_local_dns import NodeLocalDns, NodeLocalDnsArgs, NodeLocalDnsSettings, manifests
 from tests.mocked_engine import error_of
 
@@ -160,7 +160,6 @@ def test_questions_are_untracked_only_for_a_listener() -> None:
     questions = [rule for _, chain, rule in rules("169.254.20.10", "172.20.0.10") if chain == "PREROUTING"]
     assert len(questions) == 4
     assert all("-m socket -j NOTRACK" in rule for rule in questions)
-    assert "-m socket" in rules_script("169.254.20.10", "172.20.0.10")
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from components.cache import programs
 from components.cache.cache_memory import go_memory_limit_mebibytes
-from components.cache.corefile import METRICS_PORT, SETUP_METRICS_PORT, CorefileSettings, refuse_loops, render
+from components.cache.corefile import METRICS_PORT, SETUP_METRICS_PORT, CorefileSettings, render
 from components.cache.interception import (
     DRAIN_COMMAND,
     DRAIN_SECONDS,
@@ -296,7 +296,6 @@ def manifests(settings: NodeLocalDnsSettings, *, cluster_dns_ip: str, upstream_i
     `cluster_dns_ip` is the ClusterIP of `kube-dns`, `upstream_ip` that of `kube-dns-upstream`. Pure. Raises
     `ValueError` when an upstream is the cache itself.
     """
-    refuse_loops(settings.corefile, (settings.local_address, cluster_dns_ip), upstream_ip)
     corefile = render(
         settings.corefile,
         local_address=settings.local_address,

@@ -194,9 +194,7 @@ def test_amounts_of_cpu_are_accepted(request_of_cpu: str) -> None:
     assert cache["resources"]["requests"]["cpu"] == request_of_cpu
 
 
-@pytest.mark.parametrize(
-    "request_of_cpu", ["0", "0m", "0.000", "0.0001", "-1", "1.", ".1", "m", "", "1 ", "1M"]
-)
+@pytest.mark.parametrize("request_of_cpu", ["0", "0m", "0.000", "0.0001", "-1", "1.", ".1", "m", "", "1 ", "1M"])
 def test_what_is_no_amount_of_cpu_is_refused(request_of_cpu: str) -> None:
     """What Kubernetes would refuse, once everything else is there, or none at all."""
     with pytest.raises(ValueError, match=r"is no amount of CPU.*like 25m or 0\.1"):

@@ -104,14 +104,14 @@ class CacheSettings(Setting):
 
     def lines(self) -> Iterator[str]:
         """Yield the `cache` block."""
-        yield f"cache {max(self.success_ttl, self.denial_ttl)} {{"
+        yield "cache {"
         yield f"    success {self.success_capacity} {self.success_ttl}"
+        # Also of a denial that is not kept: it is the TTL that whoever asks is told at most.
+        yield f"    denial {self.denial_capacity} {self.denial_ttl}"
         if self.serve_stale_seconds:
             yield "    disable denial"
             yield "    servfail 0s"
             yield f"    serve_stale {self.serve_stale_seconds}s verify"
-        else:
-            yield f"    denial {self.denial_capacity} {self.denial_ttl}"
         if self.prefetch:
             each = self.prefetch
             yield f"    prefetch {each.amount} {each.duration_seconds}s {each.percentage}%"

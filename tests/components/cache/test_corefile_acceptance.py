@@ -323,14 +323,18 @@ def test_an_upstream_that_refuses_is_not_asked_without_end(tmp_path: Path) -> No
     [(30, 60, 30), (30, 30, 30), (30, 29, 29), (30, 6, 6), (30, 5, 5), (30, 4, 5), (30, 0, 5),
      (5, 6, 5), (5, 4, 5), (4, 60, 4), (4, 5, 4), (4, 3, 4), (1, 60, 1), (1, 0, 1)],
 )  # fmt: skip
-@pytest.mark.parametrize("missing", ["", "missing."], ids=["answer", "denial"])
+@pytest.mark.parametrize(
+    ("missing", "more"),
+    [("", {}), ("missing.", {}), ("missing.", {"serveStaleSeconds": 60})],
+    ids=["answer", "denial", "denial that is told and not kept"],
+)
 def test_an_answer_is_kept_for_as_long_as_the_settings_say(
-    tmp_path: Path, at_most: int, own: int, kept: int, missing: str
+    tmp_path: Path, at_most: int, own: int, kept: int, missing: str, more: dict[str, int]
 ) -> None:
     """By its own TTL, and never longer than the setting; a short one for five seconds, if the setting lets it."""
     other = 3600 - at_most  # so that neither is taken for the other
     ttls = {"denialTtl": at_most, "successTtl": other} if missing else {"successTtl": at_most, "denialTtl": other}
-    with running(tmp_path, {"external": ttls}) as cache:
+    with running(tmp_path, {"external": ttls | more}) as cache:
         answer = cache.ask(f"ttl-{own}.{missing}example.com")
         # What it says is what it keeps: CoreDNS tells the first who asks as well.
         assert [each.ttl for each in answer.answer + answer.authority] == [kept]

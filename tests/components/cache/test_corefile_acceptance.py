@@ -318,26 +318,32 @@ def test_an_upstream_that_refuses_is_not_asked_without_end(tmp_path: Path) -> No
         assert cache.metric(*misses) - before in {10, 20, 30, 40}
 
 
-@pytest.mark.parametrize(
-    ("at_most", "own", "kept"),
-    [(30, 60, 30), (30, 30, 30), (30, 29, 29), (30, 6, 6), (30, 5, 5), (30, 4, 5), (30, 0, 5),
-     (5, 6, 5), (5, 4, 5), (4, 60, 4), (4, 5, 4), (4, 3, 4), (1, 60, 1), (1, 0, 1)],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("missing", "more"),
-    [("", {}), ("missing.", {}), ("missing.", {"serveStaleSeconds": 60})],
-    ids=["answer", "denial", "denial that is told and not kept"],
-)
-def test_an_answer_is_kept_for_as_long_as_the_settings_say(
-    tmp_path: Path, at_most: int, own: int, kept: int, missing: str, more: dict[str, int]
-) -> None:
+def test_an_answer_is_kept_for_as_long_as_the_settings_say(tmp_path: Path) -> None:
     """By its own TTL, and never longer than the setting; a short one for five seconds, if the setting lets it."""
-    other = 3600 - at_most  # so that neither is taken for the other
-    ttls = {"denialTtl": at_most, "successTtl": other} if missing else {"successTtl": at_most, "denialTtl": other}
-    with running(tmp_path, {"external": ttls | more}) as cache:
-        answer = cache.ask(f"ttl-{own}.{missing}example.com")
-        # What it says is what it keeps: CoreDNS tells the first who asks as well.
-        assert [each.ttl for each in answer.answer + answer.authority] == [kept]
+    kept = {
+        30: {60: 30, 31: 30, 30: 30, 29: 29, 6: 6, 5: 5, 4: 5, 0: 5},
+        5: {6: 5, 4: 5},
+        4: {60: 4, 5: 4, 4: 4, 3: 4},
+        1: {60: 1, 0: 1},
+    }
+    kinds = {
+        "answers": lambda ttl: {"successTtl": ttl, "denialTtl": 100},
+        "missing": lambda ttl: {"successTtl": 100, "denialTtl": ttl},
+        # Told, and not kept.
+        "stale-missing": lambda ttl: {"successTtl": 100, "denialTtl": ttl, "serveStaleSeconds": 60},
+    }
+    domains = {f"{kind}-{most}.test": {"servers": ["10.0.0.2"], "cache": cache(most)}
+               for kind, cache in kinds.items() for most in kept}  # fmt: skip
+    told: dict[str, dict[int, dict[int, int]]] = {}
+    with running(tmp_path, {"stubDomains": domains}) as cache:
+        for kind in kinds:
+            told[kind] = {most: {} for most in kept}
+            for most, own in [(most, own) for most, each in kept.items() for own in each]:
+                answer = cache.ask(f"ttl-{own}.{kind}-{most}.test")
+                # What it says is what it keeps: CoreDNS tells the first who asks as well.
+                [record] = answer.answer + answer.authority
+                told[kind][most][own] = record.ttl
+    assert told == dict.fromkeys(kinds, kept)
 
 
 EXPIRED = 2.5

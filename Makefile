@@ -64,6 +64,7 @@ lint: setup ## Style, types, and what else keeps the house in order
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/pyright
+	@git ls-files -z --cached --others --exclude-standard -- '*.sh' .ci/run | xargs -0 $(VENV)/bin/shellcheck
 
 .PHONY: lock
 lock: setup ## Resolve the dependencies of pyproject.toml anew and lock them with hashes

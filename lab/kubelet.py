@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from tools import locate
 Spec = Mapping[str, Any]
 
 _FIELDS = {"spec.nodeName": NODE_NAME, "status.hostIP": NODE, "status.podIP": NODE}
-_ETC = ("passwd", "group", "nsswitch.conf", "protocols", "services", "ld.so.cache", "hosts")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What node-cache's image has (its base, kubernetes/release images/build/distroless-iptables), and nothing else.
@@ -30,15 +28,8 @@ _PROGRAMS = (
     *(f"iptables-{kind}{what}" for kind in ("legacy", "nft") for what in ("", "-restore", "-save")),
 )  # fmt: skip
 
-# Like the image's: the kind that Kubernetes' chains are in.
-_IPTABLES = """\
-#!/bin/sh
-kind=nft
-if ! iptables-nft-save -t mangle | grep -q KUBE-IPTABLES-HINT && grep -qx mangle /proc/net/ip_tables_names; then
-  kind=legacy
-fi
-exec "iptables-$kind" "$@"
-"""
+_IPTABLES = Path(__file__).with_name("iptables.sh")
+_CONTAINER = Path(__file__).with_name("container.sh")
 
 LEAST_GRACE_SECONDS = 2.0
 """What a container gets to end even when the pod's grace is used up (minimumGracePeriodInSeconds of the kubelet)."""
@@ -54,18 +45,10 @@ def node_cache() -> Path:
     return Path(chosen).resolve()
 
 
-def _programs() -> list[str]:
-    """Return shell lines that copy the image's programs to `$root/usr/bin`; those of them the machine has."""
-    shell = shutil.which("dash") or shutil.which("sh") or "/bin/sh"
-    lines = [f'cp {shell} "$root/usr/bin/sh"']
-    for name in _PROGRAMS:
-        found = shutil.which(name, path=_PATH)
-        if found is not None:
-            real = Path(found).resolve()
-            lines.append(f'cp {real} "$root/usr/bin/"')
-            if real.name != name:
-                lines.append(f'ln -s {real.name} "$root/usr/bin/{name}"')
-    return list(dict.fromkeys(lines))
+def _programs() -> dict[str, Path]:
+    """Return the image's programs by their names: those of them that the machine has."""
+    found = {name: shutil.which(name, path=_PATH) for name in _PROGRAMS}
+    return {"iptables": _IPTABLES} | {name: Path(path).resolve() for name, path in found.items() if path is not None}
 
 
 class Container:
@@ -87,61 +70,42 @@ class Container:
         self._node = node
         root = directory / f"{self.name}.{attempt}.root"
         root.mkdir()
+        security: Spec = spec.get("securityContext", {})
+        told = {
+            "ROOT": root,
+            "WRITABLE": "no" if security.get("readOnlyRootFilesystem") else "yes",
+            "SHELL_OF": shutil.which("dash") or shutil.which("sh") or "/bin/sh",
+            "PROGRAMS": "\n".join(f"{program}\t{name}" for name, program in _programs().items()),
+            "MOUNTS": "\n".join(
+                f"{source}\t{target}" for target, source in {NODE_CACHE: node_cache(), **mounts}.items()
+            ),
+            "HIDDEN": " ".join(hidden),
+            "RESOLVER": VPC_RESOLVER,
+        }
         with self.log.open("ab") as log:
             self._process = node.host.start(
-                (
-                    "unshare",
-                    "--mount",
-                    "--pid",
-                    "--fork",
-                    "--kill-child=KILL",
-                    "sh",
-                    "-euc",
-                    self._script(root, mounts, hidden),
-                ),
+                ("env", *(f"{name}={value}" for name, value in told.items()),
+                 "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "sh", _CONTAINER, *self._command(root)),
                 log,
-            )
+            )  # fmt: skip
         self.main_process = self._first_process()
         """Process id, as the lab sees it, of the container's process 1."""
 
-    def _script(self, root: Path, mounts: Mapping[str, Path], hidden: Iterable[str]) -> str:
-        lines = [f"root={shlex.quote(str(root))}", 'cd / && mount -t tmpfs tmpfs "$root" && cd "$root"']
-        lines += ["mkdir -p etc proc dev run tmp usr/bin .lab && ln -s bin usr/sbin", "ln -s usr/bin usr/sbin ."]
-        lines.append("mount -t proc proc proc && mount --rbind /dev dev")
-        for name in ("usr/lib", "usr/lib64", "usr/lib32", "usr/libexec", "lib", "lib64", "lib32"):
-            lines.append(
-                f"if [ -L /{name} ]; then cp -P /{name} {name}; "
-                f"elif [ -d /{name} ]; then mkdir {name}; mount --rbind /{name} {name}; fi"
-            )
-        lines += _programs()
-        lines.append(f"printf %s {shlex.quote(_IPTABLES)} >usr/bin/iptables && chmod +x usr/bin/iptables")
-        lines.append(f"cp {shutil.which('setpriv')} .lab/")
-        lines += [f"cp -a /etc/{name} etc/ 2>/dev/null || true" for name in _ETC]
-        lines.append(f"echo nameserver {VPC_RESOLVER} >etc/resolv.conf")
-        for pattern in hidden:
-            lines.append(f"for each in {pattern}; do mount --bind /dev/null $each; done")
-        for target, source in {NODE_CACHE: node_cache(), **mounts}.items():
-            goal = f'"$root"{shlex.quote(target)}'
-            make = f"mkdir -p {goal}" if source.is_dir() else f'mkdir -p "$(dirname {goal})" && touch {goal}'
-            lines.append(f"{make} && mount --bind {shlex.quote(str(source))} {goal}")
+    def _command(self, root: Path) -> list[str]:
         security: Spec = self.spec.get("securityContext", {})
-        if security.get("readOnlyRootFilesystem"):
-            lines.append('mount -o remount,bind,ro "$root"')
         environment = {"PATH": _PATH}
         for variable in self.spec.get("env", ()):
             environment[variable["name"]] = (
                 variable["value"] if "value" in variable else _FIELDS[variable["valueFrom"]["fieldRef"]["fieldPath"]]
             )
         added = [f"+{name.lower()}" for name in security.get("capabilities", {}).get("add", ())]
-        # setpriv comes along, but not on PATH: giving up rights is the last thing before the container's command.
-        command = [
+        return [
+            "env", "-i", *(f"{name}={value}" for name, value in environment.items()), "chroot", str(root),
+            # It comes along, but not on PATH: giving up rights is the last thing before the container's command.
             "/.lab/setpriv", f"--bounding-set={','.join(['-all', *added])}",
             *(["--no-new-privs"] if security.get("allowPrivilegeEscalation") is False else []), "--",
             *self.spec.get("command", ()), *self.spec.get("args", ()),
         ]  # fmt: skip
-        variables = shlex.join(f"{key}={value}" for key, value in environment.items())
-        lines.append(f'exec env -i {variables} chroot "$root" {shlex.join(command)}')
-        return "\n".join(lines)
 
     def _first_process(self) -> int:
         """Return the process id, as the lab sees it, of the container's process 1."""

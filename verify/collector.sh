@@ -27,10 +27,10 @@ if [ "$ROLE" = packets ]; then
     fi
     "$save" >"$SCRATCH/$backend.all" 2>"$SCRATCH/$backend.error"
     echo "$?" >"$SCRATCH/$backend.code"
-    about="-e NOTRACK -e notrack -e node-local-dns -e NodeLocal -e KUBE-IPTABLES-HINT -e KUBE-KUBELET-CANARY"
-    for address in $ADDRESSES; do about="$about -e $address/32"; done
-    # Word splitting is meant. Lines that begin with * name the table.
-    grep -e '^\*' $about "$SCRATCH/$backend.all" >"$SCRATCH/$backend.rules"
+    # Lines that begin with * name the table.
+    set -- -e '^\*' -e NOTRACK -e notrack -e node-local-dns -e NodeLocal -e KUBE-IPTABLES-HINT -e KUBE-KUBELET-CANARY
+    for address in $ADDRESSES; do set -- "$@" -e "$address/32"; done
+    grep "$@" "$SCRATCH/$backend.all" >"$SCRATCH/$backend.rules"
     rm -f "$SCRATCH/$backend.all"
   done
   exit 0

@@ -74,12 +74,13 @@ def parse(text: str) -> PacketRules:
 
 def expected(mode: interception.Interception, local_address: str, cluster_dns_ip: str) -> dict[str, list[Rule]]:
     """Return the sets of rules, any one of which is right, by what a person would call them."""
-    watched = [rule(*each)[0] for each in interception.upstream_rules(local_address, cluster_dns_ip)]
+    addresses = local_address, cluster_dns_ip
     if mode == "upstream":
-        return {"node-cache's own": watched}
-    conditional = [rule(*each)[0] for each in interception.rules(local_address, cluster_dns_ip)]
-    translation = [each for each in conditional if each.table == "nat"]
-    return {"conditional": conditional, "watched (the kernel has no socket match)": [*watched, *translation]}
+        sets = {"node-cache's own": interception.upstream_rules(*addresses)}
+    else:
+        written = interception.rule_sets(*addresses)
+        sets = {"conditional": written["socket"], "watched (the kernel has no socket match)": written["upstream"]}
+    return {name: [rule(*each)[0] for each in found] for name, found in sets.items()}
 
 
 def of_the_cache(packets: PacketRules) -> list[Rule]:

@@ -80,15 +80,15 @@ class CacheSettings(Setting):
     each, would be wrong. Default: official manifest."""
 
     success_ttl: Ttl = 30
-    """Seconds an answer is kept at most. CoreDNS does not start with 0; 1 is as good as no cache. Default: official
-    manifest."""
+    """Seconds an answer is kept at most; one whose own TTL is less than five seconds is kept for five, or for this if
+    that is less. CoreDNS does not start with 0; 1 is as good as no cache. Default: official manifest."""
 
     denial_capacity: Capacity = 9984
     """Denials (NXDOMAIN, NODATA) kept (entries, 1.5 kB each); CoreDNS takes any smaller number for 1024."""
 
     denial_ttl: Ttl = 5
-    """Seconds a denial is kept at most; CoreDNS does not start with 0. Longer breaks what polls DNS for a new name
-    (kubernetes#74092)."""
+    """Seconds a denial is kept at most; one whose own TTL is less than five seconds is kept for five, or for this if
+    that is less. CoreDNS does not start with 0. Longer breaks what polls DNS for a new name (kubernetes#74092)."""
 
     prefetch: Prefetch | None = Prefetch()
     """Refresh popular names before they expire; null: off. Default: measured, see docs/benchmark.md."""
@@ -104,15 +104,14 @@ class CacheSettings(Setting):
 
     def lines(self) -> Iterator[str]:
         """Yield the `cache` block."""
-        yield f"cache {max(self.success_ttl, self.denial_ttl)} {{"
-        # CoreDNS holds everything for at least MINTTL, 5 s by default, even past a smaller maximum.
-        yield f"    success {self.success_capacity} {self.success_ttl} {min(5, self.success_ttl)}"
+        yield "cache {"
+        yield f"    success {self.success_capacity} {self.success_ttl}"
+        # Also of a denial that is not kept: it is the TTL that whoever asks is told at most.
+        yield f"    denial {self.denial_capacity} {self.denial_ttl}"
         if self.serve_stale_seconds:
             yield "    disable denial"
             yield "    servfail 0s"
             yield f"    serve_stale {self.serve_stale_seconds}s verify"
-        else:
-            yield f"    denial {self.denial_capacity} {self.denial_ttl} {min(5, self.denial_ttl)}"
         if self.prefetch:
             each = self.prefetch
             yield f"    prefetch {each.amount} {each.duration_seconds}s {each.percentage}%"
@@ -389,3 +388,9 @@ def render(
     if import_glob:
         blocks.append(f"import {import_glob}\n")
     return "".join(blocks)
+
+
+def no_socket_match_zone(local_address: str, cluster_dns_ip: str) -> str:
+    """Return what the Corefile has in addition where the kernel lacks the socket match: a zone for its metric."""
+    bind = f"bind {local_address} {cluster_dns_ip}"
+    return _block(NO_SOCKET_MATCH_ZONE, [bind, f"prometheus :{METRICS_PORT}", "whoami"])

@@ -11,8 +11,9 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pydantic import Field, field_validator
 
+from components.cache import programs
 from components.cache.cache_memory import go_memory_limit_mebibytes
-from components.cache.corefile import METRICS_PORT, SETUP_METRICS_PORT, CorefileSettings, refuse_loops, render
+from components.cache.corefile import METRICS_PORT, SETUP_METRICS_PORT, CorefileSettings, render
 from components.cache.interception import (
     DRAIN_COMMAND,
     DRAIN_SECONDS,
@@ -21,10 +22,7 @@ from components.cache.interception import (
     RULES_IN_PLACE,
     STATE,
     Interception,
-    cleanup_script,
-    listening_script,
     node_cache_arguments,
-    rules_script,
 )
 from components.cache.observability import ObservabilitySettings
 from components.cache.observability import manifests as observing_manifests
@@ -158,7 +156,7 @@ def _pod(settings: NodeLocalDnsSettings, cluster_dns_ip: str) -> dict[str, Any]:
     state = {"name": "state", "mountPath": STATE}
     lock = {"name": "xtables-lock", "mountPath": "/run/xtables.lock"}
     served = {
-        "exec": {"command": ["sh", "-c", listening_script(cluster_dns_ip)]},
+        "exec": {"command": programs.listening(cluster_dns_ip)},
         "timeoutSeconds": 5,
     }
     cache: dict[str, Any] = {
@@ -209,7 +207,7 @@ def _pod(settings: NodeLocalDnsSettings, cluster_dns_ip: str) -> dict[str, Any]:
         {
             **sidecar,
             "name": "cleanup",
-            "command": ["sh", "-c", cleanup_script(settings.local_address, cluster_dns_ip)],
+            **programs.cleanup(settings.local_address, cluster_dns_ip),
         }
     ]
     if socket:
@@ -217,9 +215,9 @@ def _pod(settings: NodeLocalDnsSettings, cluster_dns_ip: str) -> dict[str, Any]:
             {
                 **sidecar,
                 "name": "interception",
-                "command": ["sh", "-c", rules_script(settings.local_address, cluster_dns_ip)],
+                **programs.interception(settings.local_address, cluster_dns_ip),
                 "startupProbe": {
-                    "exec": {"command": ["sh", "-c", f"[ -e {RULES_IN_PLACE} ]"]},
+                    "exec": {"command": ["cat", RULES_IN_PLACE]},
                     "periodSeconds": 1,
                     "failureThreshold": 60,
                 },
@@ -298,7 +296,6 @@ def manifests(settings: NodeLocalDnsSettings, *, cluster_dns_ip: str, upstream_i
     `cluster_dns_ip` is the ClusterIP of `kube-dns`, `upstream_ip` that of `kube-dns-upstream`. Pure. Raises
     `ValueError` when an upstream is the cache itself.
     """
-    refuse_loops(settings.corefile, (settings.local_address, cluster_dns_ip), upstream_ip)
     corefile = render(
         settings.corefile,
         local_address=settings.local_address,

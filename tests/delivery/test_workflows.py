@@ -22,7 +22,8 @@ STACKS = {path.stem.removeprefix("Pulumi.") for path in (ROOT / "stacks").glob("
 
 def test_workflows_pass_actionlint() -> None:
     """GitHub will understand every workflow, expressions and shell included."""
-    done = subprocess.run([locate("actionlint"), *WORKFLOWS], check=False, capture_output=True, text=True)
+    shellcheck = f"-shellcheck={Path(sys.prefix, 'bin', 'shellcheck')}"
+    done = subprocess.run([locate("actionlint"), shellcheck, *WORKFLOWS], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 

@@ -74,8 +74,8 @@ def test_a_time_to_live_replaces_cache_pods_without_a_gap(clone: Clone) -> None:
     assert groups(text) == {
         "NodeLocalDns": ["to update: `node-local-dns-corefile` (ConfigMap)", "to update: `node-local-dns` (DaemonSet)"]
     }
-    assert "-        success 9984 30 5" in text
-    assert "+        success 9984 60 5" in text
+    assert "-        success 9984 30" in text
+    assert "+        success 9984 60" in text
 
 
 def test_a_change_of_the_mode_says_whom_it_cuts_off(clone: Clone) -> None:

@@ -171,3 +171,26 @@ def test_odd_texts_never_crash(texts: dict[str, str]) -> None:
         verdicts(json.dumps(odd))
     except FactsError:
         return
+
+
+HINT, CANARY = (f"*mangle\n:{chain} - [0:0]\nCOMMIT\n" for chain in ("KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"))
+
+
+@pytest.mark.parametrize(
+    ("nft", "legacy", "backend"),
+    [
+        ("", "", "nft"),
+        (HINT, "", "nft"),
+        ("", HINT, "legacy"),
+        ("", CANARY, "legacy"),
+        (HINT, HINT, "nft"),
+        (CANARY, HINT, "nft"),
+        # A chain of that name in another table is somebody else's.
+        ("", HINT.replace("mangle", "filter"), "nft"),
+    ],
+)
+def test_rules_are_judged_in_the_backend_in_which_the_cache_writes_them(nft: str, legacy: str, backend: str) -> None:
+    """That is the one with Kubernetes' chains in its mangle table, and nft where both have them or none."""
+    seen = json.loads(document())
+    seen["facts"] |= {name: {"exit": 0, "text": text} for name, text in (("nft", nft), ("legacy", legacy))}
+    assert Facts.read(json.dumps(seen)).backend == backend

@@ -13,7 +13,7 @@ from components.cache.alerts import Alert, alerts, prometheus_rule_spec
 from components.cache.dashboard import dashboard
 from tools import locate
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks" / "alerts.md"
+RUNBOOK = Path(__file__).parents[3] / "docs" / "runbooks" / "alerts.md"
 ARGUMENTS: tuple[str, str, int] = ("node-local-dns", "kube-system", 300)
 ALERTS = {each.name: each for each in alerts(*ARGUMENTS)}
 
@@ -76,6 +76,36 @@ RESPONSES = "coredns_dns_responses_total{" + JOB + ',zone=".",rcode="%s"}'
 REQUESTS = f"coredns_dns_requests_total{{{JOB}}}"
 CACHE = "coredns_cache_%s_total{" + JOB + ',zones="."}'
 SERVED = '{job="node-local-dns",node="n1",endpoint="metrics"'
+
+# Critical: queries fail now, or nobody can tell. Warning: they will, or protection is gone.
+LOUDNESS = {
+    "NodeLocalDnsAbsent": ("critical", "10m"),
+    "NodeLocalDnsDown": ("critical", "5m"),
+    "NodeLocalDnsUpstreamDown": ("critical", "5m"),
+    "NodeLocalDnsQueriesRejected": ("critical", "5m"),
+    "NodeLocalDnsHung": ("critical", "5m"),
+    "NodeLocalDnsServfail": ("critical", "10m"),
+    "NodeLocalDnsUnavailable": ("warning", "15m"),
+    "NodeLocalDnsMissingOnNode": ("warning", "15m"),
+    "NodeLocalDnsRolloutStuck": ("warning", "15m"),
+    "NodeLocalDnsRestarting": ("warning", "0m"),
+    "NodeLocalDnsOutOfMemory": ("warning", "0m"),
+    "NodeLocalDnsMemoryNearLimit": ("warning", "10m"),
+    "NodeLocalDnsSidecarRestarting": ("warning", "0m"),
+    "NodeLocalDnsNoSocketMatch": ("warning", "10m"),
+    "NodeLocalDnsSetupErrors": ("warning", "10m"),
+    "NodeLocalDnsNoQueries": ("warning", "15m"),
+    "NodeLocalDnsUpstreamUnhealthy": ("warning", "10m"),
+    "NodeLocalDnsUpstreamSlow": ("warning", "10m"),
+    "NodeLocalDnsSlow": ("warning", "10m"),
+    "NodeLocalDnsOverloaded": ("warning", "10m"),
+    "NodeLocalDnsPanics": ("warning", "0m"),
+    "NodeLocalDnsServesStale": ("warning", "5m"),
+    "NodeLocalDnsVpcResolverThrottled": ("warning", "5m"),
+    "NodeLocalDnsVersionsMixed": ("info", "1h"),
+    "NodeLocalDnsLowHitRatio": ("info", "1h"),
+    "NodeLocalDnsCacheFull": ("info", "1h"),
+}
 
 CASES: dict[str, Case] = {
     "NodeLocalDnsAbsent": Case(
@@ -200,6 +230,16 @@ def _written(path: Path, content: Any) -> str:
     return str(path)
 
 
+def test_every_alert_is_as_loud_and_as_patient_as_it_should_be() -> None:
+    """The loudest stand first, and each waits as long as is listed here, no longer."""
+    assert {name: (each.severity, each.after) for name, each in ALERTS.items()} == LOUDNESS
+    assert list(ALERTS) == list(LOUDNESS)
+    [group] = prometheus_rule_spec(*ARGUMENTS, "https://example.com/alerts.md")["groups"]
+    assert group["name"] == "node-local-dns"
+    written = {each["alert"]: (each["labels"], each["for"]) for each in group["rules"]}
+    assert written == {name: ({"severity": severity}, after) for name, (severity, after) in LOUDNESS.items()}
+
+
 def test_every_alert_has_a_firing_and_a_silent_case() -> None:
     """No alert is without its pair, and no pair is left of an alert that is gone."""
     assert CASES.keys() == ALERTS.keys()
@@ -237,7 +277,7 @@ def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> 
 
     tests = []
     for name, case in CASES.items():
-        labels = {"alertname": name, "alertstate": "firing", "severity": ALERTS[name].severity, **case.labels}
+        labels = {"alertname": name, "alertstate": "firing", "severity": LOUDNESS[name][0], **case.labels}
         shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
         fired = [{"labels": f"ALERTS{{{shown}}}", "value": 1}]
         tests += [

@@ -48,7 +48,10 @@ FROM_ELSEWHERE = {
 
 
 class Upstream:
-    """A DNS server on UDP and TCP that answers with its own mark, and names with `missing` with NXDOMAIN."""
+    """A DNS server on UDP and TCP that answers with its own mark, and names with `missing` with NXDOMAIN.
+
+    An answer's TTL is thirty seconds, or what the name begins with: `ttl-1.example.com`.
+    """
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
@@ -64,12 +67,16 @@ class Upstream:
         [question] = query.question
         self.asked.append((protocol, dns.rdatatype.to_text(question.rdtype), question.name.to_text()))
         answer = dns.message.make_response(query)
-        if "missing" in question.name.to_text():
+        name = question.name
+        own = re.match(r"ttl-(\d+)\.", name.to_text())
+        ttl = int(own[1]) if own else 30
+        if "missing" in name.to_text():
             answer.set_rcode(dns.rcode.NXDOMAIN)
+            answer.authority.append(dns.rrset.from_text(name.parent(), ttl, "IN", "SOA", f". . 1 1 1 1 {ttl}"))
         elif question.rdtype == dns.rdatatype.A:
-            answer.answer.append(dns.rrset.from_text(question.name, 30, "IN", "A", self.mark))
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", self.mark))
         elif question.rdtype == dns.rdatatype.PTR:
-            answer.answer.append(dns.rrset.from_text(question.name, 30, "IN", "PTR", f"by.{self.mark}."))
+            answer.answer.append(dns.rrset.from_text(name, ttl, "IN", "PTR", f"by.{self.mark}."))
         return None if self.silent else answer.to_wire()
 
 
@@ -309,6 +316,34 @@ def test_an_upstream_that_refuses_is_not_asked_without_end(tmp_path: Path) -> No
         assert cache.ask("api.default.svc.cluster.local").rcode() == dns.rcode.SERVFAIL
         # The loop plugin asks a question of its own in each cluster zone, at any time within its first half minute.
         assert cache.metric(*misses) - before in {10, 20, 30, 40}
+
+
+def test_an_answer_is_kept_for_as_long_as_the_settings_say(tmp_path: Path) -> None:
+    """By its own TTL, and never longer than the setting; a short one for five seconds, if the setting lets it."""
+    kept = {
+        30: {60: 30, 31: 30, 30: 30, 29: 29, 6: 6, 5: 5, 4: 5, 0: 5},
+        5: {6: 5, 4: 5},
+        4: {60: 4, 5: 4, 4: 4, 3: 4},
+        1: {60: 1, 0: 1},
+    }
+    kinds = {
+        "answers": lambda ttl: {"successTtl": ttl, "denialTtl": 100},
+        "missing": lambda ttl: {"successTtl": 100, "denialTtl": ttl},
+        # Told, and not kept.
+        "stale-missing": lambda ttl: {"successTtl": 100, "denialTtl": ttl, "serveStaleSeconds": 60},
+    }
+    domains = {f"{kind}-{most}.test": {"servers": ["10.0.0.2"], "cache": cache(most)}
+               for kind, cache in kinds.items() for most in kept}  # fmt: skip
+    told: dict[str, dict[int, dict[int, int]]] = {}
+    with running(tmp_path, {"stubDomains": domains}) as cache:
+        for kind in kinds:
+            told[kind] = {most: {} for most in kept}
+            for most, own in [(most, own) for most, each in kept.items() for own in each]:
+                answer = cache.ask(f"ttl-{own}.{kind}-{most}.test")
+                # What it says is what it keeps: CoreDNS tells the first who asks as well.
+                [record] = answer.answer + answer.authority
+                told[kind][most][own] = record.ttl
+    assert told == dict.fromkeys(kinds, kept)
 
 
 EXPIRED = 2.5

@@ -4,63 +4,45 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from components.cache.interception import CLEANED_UP, OWN_SOCKET, RULES_IN_PLACE, STATE, listening_script, rules_script
+from components.cache import programs
+from components.cache.interception import RULES_IN_PLACE, STATE
+from tests.waiting import eventually
 
 ADDRESSES = ("169.254.20.10", "172.20.0.10")
 LOCKED = "Another app is currently holding the xtables lock. Perhaps you want to use the -w option?"
 BUSY = "iptables: Resource temporarily unavailable."
 UNKNOWN = "Warning: Extension socket revision 0 not supported, missing kernel module?"
+IPTABLES = Path(__file__).with_name("iptables.sh")
 
-# Each line of the file `refusals` is what the rule with the match is refused with, once; the last one, if it is
-# marked, for ever. `failures` are transactions that fail, one a line. `meanwhile` is what happens during one.
-IPTABLES = """\
-#!/bin/sh
-case "$*" in
-  *'-m socket'*)
-    if read -r line <refusals; then
-      [ "${line#always }" != "$line" ] || { grep -v -m1 -xF "$line" refusals >rest; mv rest refusals; }
-      echo "${line#always }" >&2
-      exit 4
-    fi ;;
-esac
-"""
-RESTORE = """\
-#!/bin/sh
-cat >transaction
-if read -r _ <failures; then
-  : >failures
-  exit 4
-fi
-cat transaction >>written
-[ ! -e meanwhile ] || . ./meanwhile
-"""
+
+def here(command: list[str], directory: Path) -> list[str]:
+    """Return a command of the pod with the directory in the place of the pod's own and of /proc."""
+    return [each.replace(STATE, str(directory)).replace("/proc/", f"{directory}/proc/") for each in command]
 
 
 @contextlib.contextmanager
-def running(directory: Path, refusals: str = "", sockets: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Run the program that keeps the rules, with an iptables that refuses as told."""
-    programs = directory / "bin"
-    programs.mkdir()
-    for name, text in (("iptables-nft", IPTABLES), ("iptables-nft-restore", RESTORE)):
-        (programs / name).write_text(text)
-    (programs / "iptables-nft-save").write_text("#!/bin/sh\ncat saved\n")
-    for name in ("iptables-legacy-save", "iptables-legacy-restore"):
-        (programs / name).write_text("#!/bin/sh\n")
-    for program in programs.iterdir():
-        program.chmod(0o755)
-    files = {"refusals": refusals, "sockets": sockets, "failures": "", "written": "", "saved": "", "log": ""}
-    for name, text in files.items():
+def running(directory: Path, **files: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the program that keeps the rules, with an iptables that does as the files tell it; see iptables.sh."""
+    stand_ins = directory / "bin"
+    stand_ins.mkdir()
+    for kind in ("nft", "legacy"):
+        for what in ("", "-save", "-restore"):
+            (stand_ins / f"iptables-{kind}{what}").symlink_to(IPTABLES)
+    told = dict.fromkeys(("refusals", "failures", "written", "saved-nft", "saved-legacy", "log"), "") | files
+    for name, text in told.items():
         (directory / name).write_text(text)
-    script = rules_script(*ADDRESSES).replace(STATE, str(directory)).replace("/proc/net/udp", "sockets")
+    (directory / "proc" / "net").mkdir(parents=True)
+    for name in ("udp", "dev", "ip_tables_names"):
+        (directory / "proc" / "net" / name).write_text(told.get(name, ""))
+    run = programs.interception(*ADDRESSES)
     with (directory / "log").open("w") as log, subprocess.Popen(
-        ["sh", "-c", script],
-        cwd=directory, stderr=log, text=True, env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        here([*run["command"], *run["args"]], directory),
+        cwd=directory, stderr=log, text=True, env={"PATH": f"{stand_ins}:{os.environ['PATH']}"},
     ) as process:  # fmt: skip
         try:
             there(directory / Path(RULES_IN_PLACE).name)
@@ -71,27 +53,56 @@ def running(directory: Path, refusals: str = "", sockets: str = "") -> Iterator[
 
 def there(path: Path, text: str = "") -> None:
     """Wait until a file is there and has a text."""
-    for _ in range(600):
-        if path.exists() and text in path.read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{path} does not say {text!r}")
+    eventually(lambda: path.exists() and text in path.read_text())
 
 
 @pytest.mark.parametrize("refusals", [f"{LOCKED}\n" * 3, f"{LOCKED}\n{BUSY}\n{LOCKED}\n{BUSY}\n", f"{BUSY}\n"])
 def test_lock_or_busy_kernel_is_no_missing_match(tmp_path: Path, refusals: str) -> None:
     """A rule that is refused because of somebody else is tried again; the pod gets its conditional rules."""
-    with running(tmp_path, refusals):
+    with running(tmp_path, refusals=refusals):
         there(tmp_path / "written", "-m socket")
         assert "no socket match" not in (tmp_path / "log").read_text()
 
 
 def test_missing_match_is_found(tmp_path: Path) -> None:
     """A kernel that refuses the match for ever is one without, and it says so in the log and to the cache."""
-    with running(tmp_path, f"always {UNKNOWN}\n"):
+    with running(tmp_path, refusals=f"always {UNKNOWN}\n"):
         there(tmp_path / "log", "this kernel has no socket match")
         assert "-m socket" not in (tmp_path / "written").read_text()
         assert "no-socket-match" in (tmp_path / "no-socket-match.corefile").read_text()
+
+
+HINT = "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
+CANARY = "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n"
+NOBODYS = "*mangle\n:INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment :KUBE-IPTABLES-HINT\nCOMMIT\n"
+MANGLE = "filter\nmangle\n"
+
+
+@pytest.mark.parametrize(
+    ("nft", "legacy", "tables", "kind"),
+    [
+        ("", "", "", "nft"),
+        (HINT, "", "", "nft"),
+        ("", HINT, MANGLE, "legacy"),
+        ("", CANARY, MANGLE, "legacy"),
+        (NOBODYS, HINT, MANGLE, "legacy"),
+        ("", NOBODYS, MANGLE, "nft"),
+        # Each of two nodes' pasts: kube-proxy's own is in nft, where both are.
+        (HINT, HINT, MANGLE, "nft"),
+        (CANARY, HINT, MANGLE, "nft"),
+        # To ask the legacy backend for a table makes it.
+        ("", HINT, "filter\n", "nft"),
+    ],
+)
+def test_rules_are_written_where_kubernetes_has_its_own(
+    tmp_path: Path, nft: str, legacy: str, tables: str, kind: str
+) -> None:
+    """The backend is the one with Kubernetes' chains in its mangle table, and nft where both have them or none."""
+    files = {"saved-nft": nft, "saved-legacy": legacy, "ip_tables_names": tables}
+    with running(tmp_path, **files):
+        assert f"kube-proxy's rules are in iptables-{kind}\n" in (tmp_path / "log").read_text()
+        there(tmp_path / "wrote", f"iptables-{kind}-restore")
+        assert set((tmp_path / "wrote").read_text().split()) == {f"iptables-{kind}-restore"}
 
 
 def test_draining_is_tried_again(tmp_path: Path) -> None:
@@ -107,12 +118,24 @@ def test_draining_is_tried_again(tmp_path: Path) -> None:
         assert "-d 172.20.0.10 -p udp --dport 53 -m addrtype" not in drained
 
 
+@pytest.mark.parametrize(("failures", "drained"), [(1, True), (9, True), (10, False)])
+def test_draining_ends_while_the_cache_still_serves(tmp_path: Path, failures: int, drained: bool) -> None:
+    """It is tried so often and no more, and says so when none of them succeeded."""
+    with running(tmp_path) as process:
+        there(tmp_path / "written", "-m socket")
+        (tmp_path / "failures").write_text("once\n" * failures)
+        process.send_signal(signal.SIGUSR1)
+        there(tmp_path / "log", "drain")
+        assert ("draining: new questions" in (tmp_path / "log").read_text()) is drained
+        assert ("cannot drain" in (tmp_path / "log").read_text()) is not drained
+
+
 def test_rules_written_after_the_cleaning_are_taken_away(tmp_path: Path) -> None:
     """Who drains while another container cleans up leaves nothing behind, whoever of the two is later."""
     with running(tmp_path) as process:
         there(tmp_path / "written", "-m socket")
-        (tmp_path / "saved").write_text("-A OUTPUT -m comment --comment node-local-dns -j NOTRACK\n")
-        (tmp_path / Path(CLEANED_UP).name).touch()
+        (tmp_path / "saved-nft").write_text("-A OUTPUT -m comment --comment node-local-dns -j NOTRACK\n")
+        (tmp_path / "cleaned-up").touch()
         process.send_signal(signal.SIGUSR1)
         there(tmp_path / "log", "draining")
         assert (
@@ -124,12 +147,11 @@ def test_rules_written_after_the_cleaning_are_taken_away(tmp_path: Path) -> None
 
 def test_rules_that_were_being_written_when_the_end_came_are_taken_away_too(tmp_path: Path) -> None:
     """Who is ended between writing and looking whether others have cleaned up still looks, though a cache hangs."""
-    with running(tmp_path, sockets=SOCKETS) as process:
+    with running(tmp_path, udp=SOCKETS) as process:
         there(tmp_path / "written", "-m socket")
-        cleaned_up = Path(CLEANED_UP).name
-        (tmp_path / "saved").write_text("-A OUTPUT -m comment --comment node-local-dns -j NOTRACK\n")
-        (tmp_path / Path(OWN_SOCKET).name).write_text("4711\n")  # the one that hangs is this pod's
-        (tmp_path / "meanwhile").write_text(f"rm meanwhile\ntouch {cleaned_up}\nkill -TERM $PPID\n")
+        (tmp_path / "saved-nft").write_text("-A OUTPUT -m comment --comment node-local-dns -j NOTRACK\n")
+        (tmp_path / "socket").write_text("4711\n")  # the one that hangs is this pod's
+        (tmp_path / "meanwhile").write_text("rm meanwhile\ntouch cleaned-up\nkill -TERM $PPID\n")
         process.send_signal(signal.SIGUSR1)
         assert process.wait(60) == 0
         assert "a cache still serves this node" in (tmp_path / "log").read_text()
@@ -157,11 +179,11 @@ def test_cache_is_asked_for_its_own_socket(
     tmp_path: Path, sockets: str, descriptor: str, listens: bool, noted: str | None
 ) -> None:
     """A socket of another cache does not count, unless the kernel tells no inodes; the own one is noted."""
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "udp").write_text(sockets)
-    (tmp_path / "1" / "fdinfo").mkdir(parents=True)
-    (tmp_path / "1" / "fdinfo" / "3").write_text(descriptor)
-    own = tmp_path / Path(OWN_SOCKET).name
-    script = listening_script(ADDRESSES[1], str(tmp_path)).replace(STATE, str(tmp_path))
-    assert (subprocess.run(["sh", "-c", script], check=False).returncode == 0) is listens
+    (tmp_path / "proc" / "net").mkdir(parents=True)
+    (tmp_path / "proc" / "net" / "udp").write_text(sockets)
+    (tmp_path / "proc" / "1" / "fdinfo").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "fdinfo" / "3").write_text(descriptor)
+    own = tmp_path / "socket"
+    asked = subprocess.run(here(programs.listening(ADDRESSES[1]), tmp_path), check=False)
+    assert (asked.returncode == 0) is listens
     assert (own.read_text() if own.exists() else None) == noted

@@ -47,3 +47,63 @@ def test_alerts_without_their_metrics_are_refused() -> None:
     """Alerts read labels that only the PodMonitor gives."""
     with pytest.raises(ValueError, match=r"podMonitor is off.*Set podMonitor to true"):
         ObservabilitySettings(prometheus_rule=True)
+
+
+def _endpoint(label: str, port: int) -> dict[str, Any]:
+    return {
+        "interval": "30s",
+        "relabelings": [
+            {"action": "keep", "sourceLabels": ["__meta_kubernetes_pod_container_name"], "regex": "node-cache"},
+            {
+                "action": "replace",
+                "sourceLabels": ["__meta_kubernetes_pod_ip"],
+                "targetLabel": "__address__",
+                "replacement": f"$1:{port}",
+            },
+            {"action": "replace", "sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"},
+            {"action": "replace", "targetLabel": "job", "replacement": "node-local-dns"},
+            {"action": "replace", "targetLabel": "endpoint", "replacement": label},
+        ],
+    }
+
+
+SETUP = {
+    **_endpoint("setup-metrics", 9353),
+    "metricRelabelings": [
+        {"action": "keep", "sourceLabels": ["__name__"], "regex": "coredns_nodecache_setup_errors_total"}
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "endpoints"),
+    [
+        ({}, [_endpoint("metrics", 9253)]),
+        ({"scrapeIntervalSeconds": 5}, [{**_endpoint("metrics", 9253), "interval": "5s"}]),
+        ({"scrapeIntervalSeconds": 120}, [{**_endpoint("metrics", 9253), "interval": "120s"}]),
+        ({"setupEndpoint": True}, [_endpoint("metrics", 9253), SETUP]),
+    ],
+)
+def test_every_cache_is_scraped_and_named_after_its_node(
+    settings: dict[str, Any], endpoints: list[dict[str, Any]]
+) -> None:
+    """One target a node on the cache's own port, with the labels that the alerts read: node, job, endpoint."""
+    wanted = ObservabilitySettings.model_validate({"podMonitor": True, **settings})
+    [monitor] = manifests(wanted, name="node-local-dns", namespace="kube-system", memory_limit_mebibytes=300).values()
+    assert monitor == {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": "node-local-dns", "namespace": "kube-system", "labels": {"k8s-app": "node-local-dns"}},
+        "spec": {
+            "namespaceSelector": {"matchNames": ["kube-system"]},
+            "selector": {"matchLabels": {"k8s-app": "node-local-dns"}},
+            "podMetricsEndpoints": endpoints,
+        },
+    }
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(4, "greater than or equal to 5"), (121, "less than or equal to 120")])
+def test_interval_that_blinds_the_alerts_is_refused(seconds: int, said: str) -> None:
+    """Two samples at least are within the alerts' shortest window."""
+    with pytest.raises(ValueError, match=said):
+        ObservabilitySettings(scrape_interval_seconds=seconds)

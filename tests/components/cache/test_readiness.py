@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from components.cache.interception import STATE, listening_script
+from components.cache import programs
+from components.cache.interception import STATE
 
 CLUSTER_DNS = "127.20.0.10"
 """Stands for the ClusterIP: on loopback, so that the namespace needs no link of its own."""
@@ -63,7 +64,7 @@ def container(node: list[str], *addresses: str) -> Iterator[list[str]]:
 
 def is_ready(inside: list[str]) -> bool:
     """Run the probe in a container."""
-    return subprocess.run([*inside, "sh", "-c", listening_script(CLUSTER_DNS)], check=False).returncode == 0
+    return subprocess.run([*inside, *programs.listening(CLUSTER_DNS)], check=False).returncode == 0
 
 
 def test_only_the_cache_that_holds_the_socket_itself_is_ready(node: list[str]) -> None:

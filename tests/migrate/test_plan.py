@@ -99,6 +99,10 @@ def test_how_many_pods_a_rollout_takes_away(kind: str, rolling: dict[str, Any], 
         ("Deployment", {"observedGeneration": 1, "replicas": 10, "updatedReplicas": 10}, True),
         ("Deployment", {"observedGeneration": 2, "replicas": 11, "updatedReplicas": 10}, True),
         ("StatefulSet", {"observedGeneration": 2, "replicas": 10, "updatedReplicas": 9}, True),
+        ("Deployment", {"observedGeneration": 2, "replicas": 9, "updatedReplicas": 9}, True),
+        ("Deployment", {"observedGeneration": 2, "replicas": 11, "updatedReplicas": 11}, False),
+        ("Deployment", {"observedGeneration": 3, "replicas": 10, "updatedReplicas": 10}, False),
+        ("Deployment", {}, True),
         ("DaemonSet", {"observedGeneration": 2, "desiredNumberScheduled": 9, "updatedNumberScheduled": 9}, False),
         ("DaemonSet", {"observedGeneration": 2, "desiredNumberScheduled": 9, "updatedNumberScheduled": 8}, True),
     ],
@@ -135,6 +139,10 @@ def test_a_budget_that_is_not_counted_yet_allows_nothing() -> None:
     assert allowed(budget({}, observedGeneration=2, disruptionsAllowed=1)) == 1
     assert allowed(budget({}, observedGeneration=1, disruptionsAllowed=1)) == 0
     assert allowed(budget({})) == 0
+    assert allowed(budget({}, observedGeneration=2)) == 0
+    assert allowed(budget({}, observedGeneration=3, disruptionsAllowed=2)) == 2
+    assert allowed({"metadata": {}, "status": {"disruptionsAllowed": 1}}) == 1
+    assert allowed({"metadata": {"generation": 1}, "status": {"disruptionsAllowed": 1}}) == 0
     [said] = hindrances([budget({}, observedGeneration=2, currentHealthy=2, desiredHealthy=2)])
     assert said == "PodDisruptionBudget shop/orders allows no disruption (2 pods healthy, 2 wanted)"
 

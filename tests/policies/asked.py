@@ -76,7 +76,7 @@ def mirrored(*arguments: str) -> dict[str, Any]:
     return made
 
 
-def selecting(groups: int = 1, namespace: str = "shop", **selector: Any) -> dict[str, Any]:
+def selecting(*, groups: int = 1, namespace: str = "shop", **selector: Any) -> dict[str, Any]:
     """Return a SecurityGroupPolicy."""
     ids = [f"sg-{number}" for number in range(groups)]
     return {"metadata": {"namespace": namespace}, "spec": {**selector, "securityGroups": {"groupIds": ids}}}

@@ -33,6 +33,12 @@ from eks_dns_policies import RULES
 from eks_dns_policies.rule import policy
 from pulumi_policy import EnforcementLevel
 
+
+def with_expression(selector: str, expression: dict[str, Any]) -> Any:
+    """Return a selector of one expression."""
+    return {selector: {"matchExpressions": [expression]}}
+
+
 # (rule, type, properties that pass, properties that do not)
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("pod-security-groups-standard-mode", ADDON, cni(**STANDARD), cni(**STRICT)),
@@ -179,8 +185,8 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     *(
         (
             "security-group-policy-spares-coredns", SGP,
-            selecting(namespace="kube-system", **{key: {"matchExpressions": [well]}}),
-            selecting(namespace="kube-system", **{key: {"matchExpressions": [ill]}}),
+            selecting(namespace="kube-system", **with_expression(key, well)),
+            selecting(namespace="kube-system", **with_expression(key, ill)),
         )
         for key in ("podSelector", "serviceAccountSelector")
         for well, ill in (

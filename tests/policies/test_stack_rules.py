@@ -77,8 +77,9 @@ def older(kind: str, protocol: str = "-1", first: int = 0, last: int = 0, **sour
 def let_in(protocol: str, group: PolicyResource | None, first: int = 53, last: int = 53, **more: Any) -> PolicyResource:
     """Return an ingress rule at CoreDNS."""
     properties = {"ipProtocol": protocol, "fromPort": first, "toPort": last, **more}
-    sources = {} if group is None else {"referencedSecurityGroupId": group}
-    return resource(INGRESS, f"{protocol}-{first}", properties, **sources)
+    if group is None:
+        return resource(INGRESS, f"{protocol}-{first}", properties)
+    return resource(INGRESS, f"{protocol}-{first}", properties, referencedSecurityGroupId=group)
 
 
 def inside(*protocols: str, key: str = "egress") -> PolicyResource:
@@ -99,8 +100,8 @@ WITH_KEY_A = {"encryptionConfig": {"provider": {"keyArn": "a"}}}
 def cannot_see(missing: str, groups: str) -> str:
     """Return what is said where the groups of the stack let no DNS out, and others might."""
     return (
-        f"This policy's groups in this stack do not let DNS out over {missing} (port 53), and {groups} cannot be looked "
-        "into from here."
+        f"This policy's groups in this stack do not let DNS out over {missing} (port 53), and {groups} cannot be "
+        "looked into from here."
     )
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,10 +41,10 @@ POLICY_PATH = f"{POLICIES}/namespaces/kube-system/securitygrouppolicies"
 class Kubelets:
     """Every node's kubelet: one server for logs and exec, one thread for the states."""
 
-    def __init__(
-        self, cluster: Cluster, directory: Path, behaviour: Callable[[str], Behaviour], padding: int = 0
-    ) -> None:
-        self._cluster, self._behaviour, self._padding = cluster, behaviour, " " * padding
+    def __init__(self, cluster: Cluster, directory: Path, behaviour: Callable[[str], Behaviour]) -> None:
+        self._cluster, self._behaviour = cluster, behaviour
+        self.padding = 0
+        """Bytes by which every report is longer than it need be."""
         self._logs: dict[str, tuple[dict[str, str], float, tuple[str, ...]]] = {}
         self.crashed: dict[str, float] = {}
         """When each node's cache was made to crash."""
@@ -92,7 +93,7 @@ class Kubelets:
         variables, begun, groups = self._logs[pod]
         node, role = variables["NODE"], variables["ROLE"]
         if role != "watch":
-            return printed(variables, self._behaviour(node), groups) + self._padding
+            return printed(variables, self._behaviour(node), groups) + " " * self.padding
         crashed = self.crashed.get(node)
         return watched(
             variables, self._behaviour(node), time.monotonic() - begun, None if crashed is None else crashed - begun
@@ -298,7 +299,8 @@ def add_nodes(cluster: Cluster, names: list[str], port: int, *, ready: bool = Tr
     template = cluster.get("/apis/apps/v1/namespaces/kube-system/daemonsets/node-local-dns")
     assert template is not None
     annotations = template["spec"]["template"]["metadata"]["annotations"]
-    for name in names:
+
+    def add(name: str) -> None:
         made = cluster.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         cluster.replace(f"/api/v1/nodes/{name}/status", {**made, "status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
@@ -311,6 +313,9 @@ def add_nodes(cluster: Cluster, names: list[str], port: int, *, ready: bool = Tr
             "spec": {"nodeName": name, "containers": [{"name": "node-cache", "image": "x"}]},
         })  # fmt: skip
         cluster.replace(f"{SYSTEM}/pods/cache-{name}/status", {**pod, "status": cache_status(0)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, names))
 
 
 def started(path: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:

@@ -141,8 +141,8 @@ def _cluster(change: Change) -> Iterator[str]:
     elif _is(change, "aws:eks/cluster:Cluster", "update") and "version" in _changed(change):
         old, new = _changed(change)["version"]
         yield (
-            f"Control plane: Kubernetes {old} to {new}, which cannot be undone. The API server is replaced without an "
-            "outage; nodes follow in their own step."
+            f"Control plane: Kubernetes {old} to {new}, which EKS takes back for 7 days at most. The API server is "
+            "replaced without an outage; nodes follow in their own step."
         )
 
 

@@ -114,11 +114,6 @@ class Preview:
     warnings: tuple[str, ...] = ()
     """What the program warns of."""
 
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without a plan."""
-        return bool(self.errors) or any(each.level == "mandatory" for each in self.violations)
-
 
 def read(text: str) -> Preview:
     """Return what a preview printed; raises `UnreadableError` for anything else."""

@@ -46,8 +46,8 @@ def _hash(template: Object) -> str:
 class Controllers:
     """Everything that happens by itself in one namespace."""
 
-    def __init__(self, api: KubernetesApi, namespace: str, node: str = "node-1") -> None:
-        self._api, self._namespace, self._node = api, namespace, node
+    def __init__(self, api: KubernetesApi, namespace: str, node: str = "node-1", pace: float = 1) -> None:
+        self._api, self._namespace, self._node, self._pause = api, namespace, node, _POLL_SECONDS * pace
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self.long_ago: timedelta | None = timedelta(hours=2)
         """How long ago pods say they were started; None: they tell the truth."""
@@ -95,7 +95,7 @@ class Controllers:
             self._observed()
 
     def _work(self) -> None:
-        while not self._over.wait(_POLL_SECONDS):
+        while not self._over.wait(self._pause):
             with self._step, contextlib.suppress(KubernetesApiError):  # somebody was faster: next time
                 self._turn()
 
@@ -229,13 +229,13 @@ class Controllers:
 
 
 @contextlib.contextmanager
-def controllers(api: KubernetesApi, namespace: str) -> Iterator[Controllers]:
-    """Make a namespace and let things happen in it."""
+def controllers(api: KubernetesApi, namespace: str, pace: float = 1) -> Iterator[Controllers]:
+    """Make a namespace and let things happen in it; `pace` is how long they take, 1 being as on a real API server."""
     api.send("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
     with contextlib.suppress(KubernetesApiError):
         api.send("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
-    found = Controllers(api, namespace)
+    found = Controllers(api, namespace, pace=pace)
     try:
         yield found
     finally:

@@ -7,8 +7,15 @@ from typing import Any
 from eks_dns_policies.rule import Configuration, Resource, Rule, known
 
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
-_IMAGE = "k8s-dns-node-cache"
-_NAME = re.compile(r"node-?local-?dns")
+_IMAGE = "node-cache"
+"""Mirrors put anything in front of it: k8s-dns-node-cache."""
+
+_LOCAL_ADDRESS = re.compile(r"--?localip\b")
+"""The argument that only node-cache has: the addresses at which it serves the node."""
+
+_NAME = re.compile(r"(.+-)?node-?local-?dns(-?cache)?")
+"""What says it where containers do not: Kubernetes' name, kubespray's `nodelocaldns`, and those of charts."""
+
 _RULES_OF_OUR_OWN = re.compile(r"-setupiptables=false\b")
 
 
@@ -16,22 +23,29 @@ def _containers(resource: Resource) -> list[Any]:
     return list(known(lambda: resource.properties["spec"]["template"]["spec"]["containers"]) or ())
 
 
+def _runs_node_cache(container: Any) -> bool:  # noqa: ANN401  # a proxy of JSON
+    """Say whether a container is node-cache: by its arguments, wherever its image was mirrored to, or by its image."""
+    image = str(known(lambda: container["image"], ""))
+    return _LOCAL_ADDRESS.search(_words(container)) is not None or _IMAGE in image.rpartition("/")[2]
+
+
+def _words(container: Any) -> str:  # noqa: ANN401  # a proxy of JSON
+    return " ".join(
+        str(each) for key in ("command", "args") for each in known(lambda key=key: list(container[key]), [])
+    )
+
+
 def is_cache(resource: Resource) -> bool:
-    """Say whether a resource installs a node-local cache: by its name, or by its image."""
+    """Say whether a resource installs a node-local cache: by what its containers run, or by its name."""
     if resource.type != DAEMON_SET:
         return False
-    name = known(lambda: resource.properties["metadata"]["name"], "")
-    if _NAME.search(str(name)):
-        return True
-    return any(_IMAGE in str(known(lambda each=each: each["image"], "")) for each in _containers(resource))
+    name = str(known(lambda: resource.properties["metadata"]["name"], ""))
+    return _NAME.fullmatch(name) is not None or any(map(_runs_node_cache, _containers(resource)))
 
 
 def _judge_crash(resource: Resource, _configuration: Configuration) -> Iterator[str]:
-    if not is_cache(resource):
-        return
     for container in _containers(resource):
-        words = [*(container.get("command") or ()), *(container.get("args") or ())]
-        if _IMAGE in (container.get("image") or "") and not _RULES_OF_OUR_OWN.search(" ".join(words)):
+        if _runs_node_cache(container) and not _RULES_OF_OUR_OWN.search(_words(container)):
             yield f"The container {container.get('name')} of node-local DNS writes node-cache's own packet rules."
 
 

@@ -26,7 +26,10 @@ def _judge_metadata(resource: Resource, configuration: Configuration) -> Iterato
     options = resource.properties.get("metadataOptions") or {}
     if options.get("httpEndpoint") == "disabled":
         return
-    if options.get("httpTokens") != "required":
+    tokens = options.get("httpTokens")
+    if tokens is None and not configuration["requiredByDefault"]:
+        yield f"The {what} leaves it to its image and the account whether instance metadata has a version 1."
+    elif tokens not in {None, "required"}:
         yield f"The {what} allows version 1 of the instance metadata service."
     hops = int(options.get("httpPutResponseHopLimit") or 1)
     if hops > configuration["hops"]:
@@ -61,11 +64,15 @@ RULES = (
         level="mandatory",
         demand="Nodes answer only version 2 of the instance metadata service, and only themselves.",
         reason="A pod that can be made to fetch a URL would get the node's credentials.",
-        remedy="Set httpTokens to required and httpPutResponseHopLimit to 1, of node groups in a launch template.",
+        remedy="Set httpTokens to required and httpPutResponseHopLimit to 1, of node groups in a launch template; or "
+        "require tokens in the whole account, and set this rule's requiredByDefault.",
         source="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html",
         types=_TYPES,
         judge=_judge_metadata,
-        configuration={"hops": {"type": "integer", "minimum": 1, "maximum": 64, "default": 1}},
+        configuration={
+            "hops": {"type": "integer", "minimum": 1, "maximum": 64, "default": 1},
+            "requiredByDefault": {"type": "boolean", "default": False},
+        },
     ),
     Rule(
         name="volumes-encrypted",

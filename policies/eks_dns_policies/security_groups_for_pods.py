@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ from eks_dns_policies.rule import Configuration, Resource, Rule, known
 ADDON = "aws:eks/addon:Addon"
 SECURITY_GROUP_POLICY = "kubernetes:vpcresources.k8s.aws/v1beta1:SecurityGroupPolicy"
 SECURITY_GROUP = "aws:ec2/securityGroup:SecurityGroup"
+_CLUSTERS = frozenset({"aws:eks/cluster:Cluster", "eks:index:Cluster"})
 _GROUPS = range(1, 6)
 _RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
 _DNS = 53
@@ -60,30 +62,52 @@ def _judge_mode(resource: Resource, _configuration: Configuration) -> Iterator[s
 
 
 def _judge_cache(resources: Sequence[Resource], _configuration: Configuration) -> Iterator[tuple[str, str]]:
-    environments = [(each, known(lambda each=each: cni_environment(each))) for each in resources]
-    add_ons = [(each, environment) for each, environment in environments if environment is not None]
+    add_ons = _add_ons(resources)
     for cache in (each for each in resources if is_cache(each)):
-        # Of several clusters in a stack the cache's is the one its provider names; if none, all count together.
-        beside = [pair for pair in add_ons if _names(cache.provider, pair[0])] or add_ons
-        if beside and all(_strict(environment) for _add_on, environment in beside):
-            yield cache.urn, f"Node-local DNS is installed while the CNI's {MODE} is {_mode(beside[0][1])}."
+        beside = _of_its_cluster(cache, add_ons)
+        if beside and all(map(_strict, beside)):
+            yield cache.urn, f"Node-local DNS is installed while the CNI's {MODE} is {_mode(beside[0])}."
 
 
-def _names(provider: Mapping[str, Any], add_on: Resource) -> bool:
-    """Say whether a provider of Kubernetes is one of the add-on's cluster, by what is written in its inputs."""
-    cluster = str(known(lambda: add_on.properties["clusterName"], "") or "")
-    written = " ".join(
-        str(known(lambda key=key: provider.get(key), "")) for key in ("clusterIdentifier", "kubeconfig", "context")
-    )
-    return bool(cluster) and re.search(rf"(?<![\w-]){re.escape(cluster)}(?![\w-])", written) is not None
+_AddOns = list[tuple[Resource, Mapping[str, str]]]
+
+
+def _add_ons(resources: Sequence[Resource]) -> _AddOns:
+    """Return the vpc-cni add-ons whose configuration is known, with the environment that it sets."""
+    found = [(each, known(lambda each=each: cni_environment(each))) for each in resources]
+    return [(each, environment) for each, environment in found if environment is not None]
+
+
+def _of_its_cluster(resource: Resource, add_ons: _AddOns) -> list[Mapping[str, str]]:
+    """Return the environments of the add-ons that may be those of a resource's cluster.
+
+    That is the cluster that its provider names; where what the provider says is not known yet, any of the stack's. A
+    provider that names none of them is one of a cluster elsewhere, of whose CNI nothing is known here.
+    """
+    written = _written(resource.provider)
+    return [environment for add_on, environment in add_ons if not written or _names(written, add_on)]
+
+
+def _written(provider: Mapping[str, Any]) -> str:
+    """Return what a provider of Kubernetes says about its cluster; empty if that is nothing, or not known yet."""
+    keys = ("clusterIdentifier", "kubeconfig", "context")
+    return " ".join(filter(None, (str(known(lambda key=key: provider.get(key)) or "") for key in keys)))
+
+
+def _names(written: str, add_on: Resource) -> bool:
+    """Say whether a text names the add-on's cluster; one that is not known yet may be the one."""
+    cluster = known(lambda: add_on.properties["clusterName"])
+    return not cluster or re.search(rf"(?<![\w-]){re.escape(str(cluster))}(?![\w-])", written) is not None
 
 
 def _judge_interfaces(resources: Sequence[Resource], _configuration: Configuration) -> Iterator[tuple[str, str]]:
-    environments = [known(lambda each=each: cni_environment(each)) for each in resources]
-    if any(each is not None and not is_on(each, POD_ENI) for each in environments):
-        for each in resources:
-            if each.type == SECURITY_GROUP_POLICY:
-                yield each.urn, "A SecurityGroupPolicy is there while the CNI's ENABLE_POD_ENI is off."
+    add_ons = _add_ons(resources)
+    for each in resources:
+        if each.type != SECURITY_GROUP_POLICY:
+            continue
+        beside = _of_its_cluster(each, add_ons)
+        if beside and not any(is_on(environment, POD_ENI) for environment in beside):
+            yield each.urn, "A SecurityGroupPolicy is there while the CNI's ENABLE_POD_ENI is off."
 
 
 def _judge_groups(resource: Resource, _configuration: Configuration) -> Iterator[str]:
@@ -151,41 +175,90 @@ def _of_group(resource: Resource, protocol: str, group: str) -> Iterator[tuple[s
 
 
 def _protocols(rule: Mapping[str, Any], protocol: str) -> Iterator[str]:
-    named = str(rule.get(protocol))
-    if named == "-1":
+    named = str(rule.get(protocol)).lower()
+    if named in {"-1", "all"}:
         yield from _BOTH
     elif named in {"udp", "tcp", "17", "6"} and int(rule.get("fromPort") or 0) <= _DNS <= int(rule.get("toPort") or 0):
         yield {"17": "udp", "6": "tcp"}.get(named, named)
 
 
-def _pods_groups(resources: Sequence[Resource]) -> Iterator[tuple[Resource, frozenset[str]]]:
-    """Yield each SecurityGroupPolicy that takes groups of this stack, with their URNs."""
-    groups = {each.urn for each in resources if each.type == SECURITY_GROUP}
+@dataclass(frozen=True, kw_only=True)
+class _PodsGroups:
+    """The security groups that one SecurityGroupPolicy gives to pods."""
+
+    policy: str
+    """URN of the policy."""
+
+    ours: frozenset[str]
+    """URNs of those that are in this stack."""
+
+    elsewhere: tuple[str, ...] | None
+    """Ids of those that are not, "" for one that is not known yet; None: how many there are is not known."""
+
+    of_a_cluster: bool
+    """Whether one elsewhere comes from a cluster of this stack: EKS makes that group, and it lets everything out."""
+
+    def missing(self, found: set[tuple[str, str]]) -> str:
+        """Return the protocols for which none of the groups of this stack is in (protocol, URN); "" counts for all."""
+        return " and ".join(each for each in _BOTH if not any((each, group) in found for group in self.ours | {""}))
+
+
+def _pods_groups(resources: Sequence[Resource]) -> Iterator[_PodsGroups]:
+    """Yield the groups of each SecurityGroupPolicy that takes some of this stack."""
+    ours = {
+        each.urn: known(lambda each=each: each.properties["id"]) for each in resources if each.type == SECURITY_GROUP
+    }
+    clusters = {each.urn for each in resources if each.type in _CLUSTERS}
     for each in resources:
-        if each.type == SECURITY_GROUP_POLICY and (used := each.sources.get("spec", frozenset()) & groups):
-            yield each, used
+        sources = each.sources.get("spec", frozenset())
+        used = sources & ours.keys()
+        if each.type != SECURITY_GROUP_POLICY or not used:
+            continue
+        yield _PodsGroups(
+            policy=each.urn,
+            ours=used,
+            elsewhere=_elsewhere(each, [ours[urn] for urn in used]),
+            of_a_cluster=bool(sources & clusters),
+        )
 
 
-def _missing(found: set[tuple[str, str]], groups: frozenset[str]) -> str:
-    return " and ".join(each for each in _BOTH if not any((each, group) in found for group in groups))
+def _elsewhere(policy: Resource, ours: Sequence[Any]) -> tuple[str, ...] | None:
+    """Return the ids that a policy names beside ours, "" for each that is not known yet; None if the list is not."""
+    named = known(lambda: policy.properties["spec"]["securityGroups"]["groupIds"])
+    count = known(lambda: len(named))
+    if count is None:
+        return None
+    ids = [known(lambda at=at: str(named[at]), "") for at in range(count)]
+    told = [each for each in ids if each and each not in ours]
+    return tuple((told + [""] * count)[: max(count - len(ours), 0)])
 
 
 def _judge_way_to_dns(resources: Sequence[Resource], _configuration: Configuration) -> Iterator[tuple[str, str]]:
     opened = {pair for each in resources for pair in _opens_dns(each)}
-    for policy, groups in _pods_groups(resources):
-        if missing := _missing(opened, groups):
-            yield policy.urn, f"No security group of this policy lets DNS out over {missing} (port 53)."
+    for each in _pods_groups(resources):
+        # A group from elsewhere may be the one that lets DNS out.
+        if each.elsewhere == () and (missing := each.missing(opened)):
+            yield each.policy, f"No security group of this policy lets DNS out over {missing} (port 53)."
+
+
+def _judge_unseen(resources: Sequence[Resource], _configuration: Configuration) -> Iterator[tuple[str, str]]:
+    opened = {pair for each in resources for pair in _opens_dns(each)}
+    for each in _pods_groups(resources):
+        if not each.elsewhere or each.of_a_cluster:
+            continue
+        if missing := each.missing(opened):
+            names = ", ".join(filter(None, each.elsewhere)) or f"{len(each.elsewhere)} more"
+            said = f"This policy's groups in this stack do not let DNS out over {missing} (port 53)"
+            yield each.policy, f"{said}, and {names} cannot be looked into from here."
 
 
 def _judge_way_in(resources: Sequence[Resource], _configuration: Configuration) -> Iterator[tuple[str, str]]:
     admitted = {pair for each in resources for pair in _admits_dns(each)}
-    for policy, groups in _pods_groups(resources):
-        named = known(lambda policy=policy: policy.properties["spec"]["securityGroups"]["groupIds"]) or ()
-        if len(named) > len(groups):
-            continue  # a group from elsewhere may be the one that CoreDNS lets in
-        if missing := _missing(admitted, groups | {""}):
+    for each in _pods_groups(resources):
+        # A group from elsewhere may be the one that CoreDNS lets in.
+        if each.elsewhere == () and (missing := each.missing(admitted)):
             yield (
-                policy.urn,
+                each.policy,
                 f"Nothing in this stack lets the pods of this policy in at CoreDNS over {missing} (port 53).",
             )
 
@@ -238,6 +311,16 @@ RULES = (
         remedy="Add egress rules for UDP and TCP 53 to the cluster's security group, or use PodSecurityGroup.",
         source="https://docs.aws.amazon.com/eks/latest/userguide/security-groups-for-pods.html",
         judge_stack=_judge_way_to_dns,
+    ),
+    Rule(
+        name="security-group-policy-dns-unseen",
+        level="advisory",
+        demand="Of a SecurityGroupPolicy's groups, those that let DNS out are in this stack.",
+        reason="Whether the pods' DNS can fall back to CoreDNS is decided by groups that nobody can judge here.",
+        remedy="Look at their egress rules (`aws ec2 describe-security-group-rules`); ignore this if they have UDP and "
+        "TCP 53.",
+        source="https://docs.aws.amazon.com/eks/latest/userguide/security-groups-for-pods.html",
+        judge_stack=_judge_unseen,
     ),
     Rule(
         name="security-group-policy-reaches-coredns",

@@ -1,5 +1,6 @@
-"""One real API server for all tests of the migration; each test has a namespace of its own in it."""
+"""The API servers of the tests of the migration; each test has a namespace of its own in one."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -24,6 +25,9 @@ from tests.simulated_controllers import (
 from tests.waiting import eventually
 from tools import locate
 
+sys.path.insert(0, str(Path(__file__).parent))
+from in_memory import InMemoryApi  # of this room
+
 _numbers = count(1)
 
 
@@ -33,6 +37,8 @@ class ApiServerOfTests:
 
     api: KubernetesApi
     kubeconfig: Path
+    pace: float = 1
+    """How long things take there: a part of what they take on a real one."""
 
     def set_mode(self, mode: str) -> None:
         """Let aws-node ask for a mode, and run in it everywhere."""
@@ -50,8 +56,18 @@ class ApiServerOfTests:
         run_aws_node(self.api, mode)
 
 
+def _install_aws_node(api: KubernetesApi) -> None:
+    labels = {"k8s-app": "aws-node"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [aws_node_container("standard")]}}
+    api.send("POST", "/apis/apps/v1/namespaces/kube-system/daemonsets", {
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "aws-node"},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    })  # fmt: skip
+    run_aws_node(api, "standard")
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerOfTests]:
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerOfTests]:
     """Run an API server on whose only node aws-node is in standard mode, since an hour."""
     directory = tmp_path_factory.mktemp("migrate")
     etcd = Etcd(locate("etcd"), directory / "etcd")
@@ -63,19 +79,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerOfTest
             running.wait_until_ready()
             path = _kubeconfig(directory / "server", running.endpoint)
             api = KubernetesApi.from_kubeconfig(path)
-            labels = {"k8s-app": "aws-node"}
-            template = {"metadata": {"labels": labels}, "spec": {"containers": [aws_node_container("standard")]}}
-            api.send("POST", "/apis/apps/v1/namespaces/kube-system/daemonsets", {
-                "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "aws-node"},
-                "spec": {"selector": {"matchLabels": labels}, "template": template},
-            })  # fmt: skip
-            run_aws_node(api, "standard")
+            _install_aws_node(api)
             yield ApiServerOfTests(api, path)
             api.close()
         finally:
             running.stop()
     finally:
         etcd.stop()
+
+
+@pytest.fixture
+def server(api_server: ApiServerOfTests) -> ApiServerOfTests:
+    """Return the API server of a module's tests: the real one, if the module names no other."""
+    return api_server
+
+
+@pytest.fixture(scope="module")
+def memory() -> ApiServerOfTests:
+    """Return an API server in memory, whose controllers and kubelets are ten times as fast."""
+    api = InMemoryApi()
+    _install_aws_node(api)
+    return ApiServerOfTests(api, Path("/nowhere"), pace=0.1)
 
 
 def _kubeconfig(directory: Path, endpoint: str) -> Path:
@@ -98,6 +122,11 @@ class Place:
     kubeconfig: Path
     namespace: str
     controllers: Controllers
+    pace: float
+
+    def options(self, timeout: float = 60, parallel: int = 1) -> Options:
+        """Return how the work is done; `timeout` is seconds of a real API server."""
+        return Options(timeout=timeout * self.pace, parallel=parallel, poll=0.05 * self.pace)
 
     def make(self, *objects: Any) -> None:
         """Make objects."""
@@ -144,7 +173,7 @@ class Place:
     def recreate(self, *owners: Owner, timeout: float = 60, parallel: int = 1) -> tuple[list[Result], list[str]]:
         """Recreate in this process; return what became of each owner, and what was said."""
         said: list[str] = []
-        options = Options(timeout=timeout, parallel=parallel, poll=0.05)
+        options = self.options(timeout, parallel)
         recreation = Recreation(self.api, options, lambda owner, text: said.append(f"{owner.name}: {text}"))
         return recreation.run(owners), said
 
@@ -153,8 +182,8 @@ class Place:
 def place(server: ApiServerOfTests) -> Iterator[Place]:
     """Return a namespace in which things happen."""
     namespace = f"shop-{next(_numbers)}"
-    with controllers(server.api, namespace) as found:
-        yield Place(server.api, server.kubeconfig, namespace, found)
+    with controllers(server.api, namespace, server.pace) as found:
+        yield Place(server.api, server.kubeconfig, namespace, found, server.pace)
         # The next test's cluster has no pods but its own.
         with found.pause():
             found.stop_soon()

@@ -35,6 +35,8 @@ DESCRIBE = ["eks", "describe-addon", "--cluster-name", "shop", "--addon-name", "
         ),
         (user("token", "-i", "shop", program="aws-iam-authenticator"), None),
         (user("eks", "get-token"), None),
+        (user("eks", "get-token", "--cluster-name", "shop", program="aws-vault"), None),
+        (user("eks", "describe-cluster", "--cluster-name", "shop"), None),
         ({"token": "t"}, None),
         ({}, None),
     ],
@@ -56,6 +58,7 @@ NO_MODE = "The vpc-cni add-on asks for no mode, and without one aws-node is in s
 ABSENT = (
     "An error occurred (ResourceNotFoundException) when calling the DescribeAddon operation: No addon: vpc-cni found"
 )
+NO_CLUSTER = "An error occurred (ResourceNotFoundException): No cluster found for name: shop"
 DENIED = "An error occurred (AccessDeniedException):\nnot authorized"
 NOT_ASKED = "The vpc-cni add-on was not asked for its mode: An error occurred (AccessDeniedException): not authorized."
 STANDARD = '{"env":{"POD_SECURITY_GROUP_ENFORCING_MODE":"standard"}}'
@@ -71,6 +74,9 @@ STRICT = "env: {POD_SECURITY_GROUP_ENFORCING_MODE: strict}"
         (0, None, "", AddOn(None, NO_MODE)),
         (254, None, ABSENT, AddOn(None, "aws-node is no EKS add-on.")),
         (254, None, DENIED, AddOn(None, NOT_ASKED)),
+        (254, None, NO_CLUSTER, AddOn(None, f"The vpc-cni add-on was not asked for its mode: {NO_CLUSTER}.")),
+        (3, None, "", AddOn(None, "The vpc-cni add-on was not asked for its mode: its command ended with 3.")),
+        (0, STANDARD, ABSENT, AddOn("standard", "The vpc-cni add-on asks for standard mode.")),
     ],
 )
 def test_what_eks_answers(code: int, values: str | None, error: str, expected: AddOn) -> None:
@@ -104,4 +110,14 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path) -> None:
     assert ask(user("eks", "get-token", "--cluster-name", "shop", program=program)) == AddOn(
         None,
         f"The vpc-cni add-on was not asked for its mode: [Errno 2] No such file or directory: {program!r}.",
+    )
+
+
+def test_what_the_command_says_of_its_failure_is_told(tmp_path: Path) -> None:
+    """A command that ends badly is no end of ours."""
+    program = tmp_path / "aws"
+    program.write_text("#!/bin/sh\necho 'Unable to locate credentials' >&2; exit 253\n")
+    program.chmod(0o755)
+    assert ask(user("eks", "get-token", "--cluster-name", "shop", program=str(program))) == AddOn(
+        None, "The vpc-cni add-on was not asked for its mode: Unable to locate credentials."
     )

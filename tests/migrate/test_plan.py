@@ -1,12 +1,13 @@
 """How pods are recreated, decided without a cluster."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from migrate.budgets import allowed, hindrances, matching
-from migrate.plan import down_at_once, plan, unfinished
+from migrate.plan import available, desired, down_at_once, is_ready, owners_of, plan, unfinished
 
 
 def workload(kind: str, strategy: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -98,6 +99,10 @@ def test_how_many_pods_a_rollout_takes_away(kind: str, rolling: dict[str, Any], 
         ("Deployment", {"observedGeneration": 1, "replicas": 10, "updatedReplicas": 10}, True),
         ("Deployment", {"observedGeneration": 2, "replicas": 11, "updatedReplicas": 10}, True),
         ("StatefulSet", {"observedGeneration": 2, "replicas": 10, "updatedReplicas": 9}, True),
+        ("Deployment", {"observedGeneration": 2, "replicas": 9, "updatedReplicas": 9}, True),
+        ("Deployment", {"observedGeneration": 2, "replicas": 11, "updatedReplicas": 11}, False),
+        ("Deployment", {"observedGeneration": 3, "replicas": 10, "updatedReplicas": 10}, False),
+        ("Deployment", {}, True),
         ("DaemonSet", {"observedGeneration": 2, "desiredNumberScheduled": 9, "updatedNumberScheduled": 9}, False),
         ("DaemonSet", {"observedGeneration": 2, "desiredNumberScheduled": 9, "updatedNumberScheduled": 8}, True),
     ],
@@ -134,5 +139,71 @@ def test_a_budget_that_is_not_counted_yet_allows_nothing() -> None:
     assert allowed(budget({}, observedGeneration=2, disruptionsAllowed=1)) == 1
     assert allowed(budget({}, observedGeneration=1, disruptionsAllowed=1)) == 0
     assert allowed(budget({})) == 0
+    assert allowed(budget({}, observedGeneration=2)) == 0
+    assert allowed(budget({}, observedGeneration=3, disruptionsAllowed=2)) == 2
+    assert allowed({"metadata": {}, "status": {"disruptionsAllowed": 1}}) == 1
+    assert allowed({"metadata": {"generation": 1}, "status": {"disruptionsAllowed": 1}}) == 0
     [said] = hindrances([budget({}, observedGeneration=2, currentHealthy=2, desiredHealthy=2)])
     assert said == "PodDisruptionBudget shop/orders allows no disruption (2 pods healthy, 2 wanted)"
+
+
+def test_each_budget_that_forbids_it_is_told() -> None:
+    """One that allows it stands for no other."""
+    status = {"observedGeneration": 2, "currentHealthy": 2, "desiredHealthy": 2}
+    allowing, forbidding = (budget({}, disruptionsAllowed=number, **status) for number in (1, 0))
+    assert list(hindrances([allowing])) == []
+    assert len(list(hindrances([allowing, forbidding]))) == len(list(hindrances([forbidding, allowing]))) == 1
+    assert len(list(hindrances([forbidding, forbidding]))) == 2
+    assert list(hindrances([budget({})])) == [
+        "PodDisruptionBudget shop/orders allows no disruption (0 pods healthy, ? wanted)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "count"),
+    [
+        ("Deployment", {}, 0),
+        ("Deployment", {"availableReplicas": 3, "numberAvailable": 5}, 3),
+        ("StatefulSet", {"availableReplicas": 4}, 4),
+        ("DaemonSet", {"availableReplicas": 3, "numberAvailable": 5}, 5),
+    ],
+)
+def test_how_many_pods_serve(kind: str, status: dict[str, int], count: int) -> None:
+    """A DaemonSet counts them under a name of its own."""
+    assert available({"kind": kind, "status": status}) == count
+
+
+def test_how_many_pods_there_are_to_be() -> None:
+    """One, if a Deployment says nothing; of a DaemonSet as many as there are nodes for it, and none before it knows."""
+    assert desired({"kind": "Deployment", "spec": {}}) == 1
+    assert desired({"kind": "Deployment", "spec": {"replicas": 0}}) == 0
+    assert desired({"kind": "DaemonSet", "spec": {}, "status": {"desiredNumberScheduled": 7}}) == 7
+    assert desired({"kind": "DaemonSet", "spec": {}, "status": {}}) == 0
+
+
+@pytest.mark.parametrize(
+    ("conditions", "serves"),
+    [
+        ([], False),
+        ([{"type": "Ready", "status": "True"}], True),
+        ([{"type": "Ready", "status": "False"}], False),
+        ([{"type": "Initialized", "status": "True"}], False),
+        ([{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}], True),
+    ],
+)
+def test_what_a_pod_that_serves_says(conditions: list[dict[str, str]], serves: bool) -> None:
+    """Ready, and not only begun."""
+    assert is_ready({"status": {"conditions": conditions}}) is serves
+
+
+def test_owners_have_their_turn_in_order() -> None:
+    """By namespace, kind and name; bare pods are last, and each owner's pods in the order of their names."""
+
+    def owned(name: str, owner: Owner | None) -> SecurityGroupPod:
+        return dataclasses.replace(pod(), name=name, owner=owner)
+
+    first, second = Owner("a", "StatefulSet", "z"), Owner("b", "Deployment", "a")
+    found = owners_of([owned("4", None), owned("3", second), owned("2", first), owned("1", first), owned("0", None)])
+    assert [(owner, [each.name for each in pods]) for owner, pods in found.items()] == [
+        (first, ["1", "2"]), (second, ["3"]), (None, ["0", "4"]),
+    ]  # fmt: skip

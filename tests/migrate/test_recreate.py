@@ -1,20 +1,28 @@
-"""Recreating pods on a real API server; who makes and ends the pods is played (tests/simulated_controllers.py)."""
+"""Recreating pods, on a stand-in for the API server in memory and on a real one (`engine`).
 
+Who makes and ends the pods is played on both (tests/simulated_controllers.py).
+"""
+
+import copy
 import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
-from migrate.recreate import PODS_WANTED, RESTARTED_AT, Options, Recreation
+from components.running_cluster.kubernetes_api import KubernetesApiError
+from migrate.recreate import PODS_WANTED, RESTARTED_AT, Recreation
 from tests.simulated_controllers import bare_pod, budget, ready, workload
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from conftest import ApiServerOfTests, Place
 
-pytestmark = pytest.mark.engine
+
+@pytest.fixture(scope="module", params=["memory", pytest.param("api_server", marks=pytest.mark.engine)])
+def server(request: pytest.FixtureRequest) -> "ApiServerOfTests":
+    """Return each of the two."""
+    return request.getfixturevalue(request.param)
 
 
 def test_a_deployment_is_restarted_and_never_serves_with_fewer_pods(place: "Place") -> None:
@@ -96,7 +104,7 @@ def test_a_budget_that_forbids_it_is_waited_for_and_reported(place: "Place", kin
     assert by_name["orders"].outcome == "blocked"
     expected = f"PodDisruptionBudget {place.namespace}/orders allows no disruption (2 pods healthy, 2 wanted)"
     assert expected in by_name["orders"].detail
-    assert "no progress for 5 s" in by_name["orders"].detail
+    assert f"no progress for {5 * place.pace:g} s" in by_name["orders"].detail
     assert any("waiting for its PodDisruptionBudget" in each or "evicting" in each for each in said)
     assert place.uids("orders") == before
     assert place.controllers.least_ready["orders"] == 2
@@ -124,7 +132,7 @@ def test_a_budget_is_waited_for(place: "Place", strategy: dict[str, object]) -> 
 
     relaxing = threading.Thread(target=relax)
     relaxing.start()
-    [result] = Recreation(place.api, Options(timeout=60, poll=0.05), say).run([owner])
+    [result] = Recreation(place.api, place.options(), say).run([owner])
     relaxing.join()
     assert result.outcome == "done"
     assert place.suspects() == []
@@ -138,6 +146,21 @@ def test_a_rollout_that_takes_more_than_the_budget_allows_is_not_begun(place: "P
     [result], _said = place.recreate(place.owner("Deployment", "orders"))
     assert result.detail == "3 pods recreated (evicted)"
     assert place.controllers.least_ready["orders"] == 2
+
+
+def test_every_budget_has_to_allow_a_rollout(place: "Place") -> None:
+    """The leave of one of two is not enough: nothing is begun, and the other one is named."""
+    second = {**budget("orders", maxUnavailable=0), "metadata": {"name": "second"}}
+    place.make(workload("Deployment", "orders", 2), budget("orders", maxUnavailable=1), second)
+    place.settle(2, budgets=2)
+    before = place.uids("orders")
+    [result], _said = place.recreate(place.owner("Deployment", "orders"), timeout=2)
+    assert result.outcome == "blocked"
+    assert result.detail.endswith(
+        f"(PodDisruptionBudget {place.namespace}/second allows no disruption (2 pods healthy, 2 wanted))"
+    )
+    assert place.uids("orders") == before
+    assert place.restarted_at("orders") is None
 
 
 def test_two_budgets_for_one_pod_are_reported(place: "Place") -> None:
@@ -168,7 +191,7 @@ def test_a_pod_that_took_the_place_of_another_is_not_evicted(place: "Place") -> 
     place.settle(1)
     [pod], [judged] = place.pods(), place.judged()
     gone = dataclasses.replace(judged, uid="another")
-    Recreation(place.api, Options(timeout=1, poll=0.05), lambda *_: None)._evict(
+    Recreation(place.api, place.options(timeout=1), lambda *_: None)._evict(
         place.owner("StatefulSet", "store"), gone, pod
     )
     assert place.uids("store") == {judged.uid}
@@ -248,7 +271,7 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(place: "Place", mo
     """EKS replaces its API servers; a rollout that was begun is not given up for that."""
     place.make(workload("Deployment", "orders", 2))
     place.settle(2)
-    api = KubernetesApi.from_kubeconfig(place.kubeconfig)
+    api = copy.copy(place.api)
     failures: list[str] = []
     send = api.send
 
@@ -262,11 +285,10 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(place: "Place", mo
     monkeypatch.setattr(api, "send", away)
     recreation = Recreation(
         api,
-        Options(timeout=60, poll=0.05),
+        place.options(),
         lambda _owner, text: waiting.set() if text == "waiting for its rollout" else None,
     )
     [result] = recreation.run([place.owner("Deployment", "orders")])
-    api.close()
     assert len(failures) == 5
     assert result.outcome == "done"
 
@@ -303,14 +325,14 @@ def test_a_run_that_is_killed_between_two_evictions_has_counted_for_the_next(pla
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Recreation(place.api, Options(timeout=60, poll=0.05), die).run([owner])
+        Recreation(place.api, place.options(), die).run([owner])
     eventually(lambda: len(place.uids("queue")) == 2)
     left = place.uids("queue")
     [result], _said = place.recreate(owner, timeout=1)
     assert result.outcome == "blocked"
     assert result.detail == (
-        "waiting until its pods are ready, to evict queue-2: no progress for 1 s (2 of 3 pods ready, by the annotation "
-        f"{PODS_WANTED} of its old pods)"
+        f"waiting until its pods are ready, to evict queue-2: no progress for {place.pace:g} s (2 of 3 pods ready, by "
+        f"the annotation {PODS_WANTED} of its old pods)"
     )
     assert place.uids("queue") == left
     place.controllers.wanted_by_operators["queue"] = 3
@@ -332,7 +354,7 @@ def test_a_restart_that_something_undoes_is_finished_by_evictions(place: "Place"
             change = {"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: None}}}}}
             place.api.send("PATCH", path, change, content="application/strategic-merge-patch+json")
 
-    [result] = Recreation(place.api, Options(timeout=60, poll=0.05), undo).run([place.owner("Deployment", "orders")])
+    [result] = Recreation(place.api, place.options(), undo).run([place.owner("Deployment", "orders")])
     assert (result.outcome, result.detail) == (
         "done",
         "3 pods recreated (rollout restarted, which something undid, then evicted)",
@@ -355,7 +377,7 @@ def test_a_mode_that_turns_strict_meanwhile_ends_the_run(server: "ApiServerOfTes
 
     try:
         owners = [place.owner("StatefulSet", name) for name in names]
-        results = Recreation(place.api, Options(timeout=60, poll=0.05), turn).run(owners)
+        results = Recreation(place.api, place.options(), turn).run(owners)
     finally:
         server.set_mode("standard")
     assert [each.outcome for each in results] == ["done", "failed", "not begun"]

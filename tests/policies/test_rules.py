@@ -1,96 +1,43 @@
-import copy
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from eks_dns_policies import RULES, Rule
-from eks_dns_policies.rule import Resource, policy
-from pulumi_policy import (
-    EnforcementLevel,
-    PolicyCustomTimeouts,
-    PolicyProviderResource,
-    PolicyResource,
-    PolicyResourceOptions,
-    ResourceValidationArgs,
-    StackValidationArgs,
+from asked import (
+    ADDON,
+    ADMINISTRATOR,
+    CLUSTER,
+    DAEMON_SET,
+    INSTANCE,
+    LOGS,
+    NAMED,
+    NODE_GROUP,
+    OF_NODES,
+    ROOT,
+    SERVED,
+    SGP,
+    STANDARD,
+    STRICT,
+    TEMPLATE,
+    add_on,
+    allowing,
+    cache,
+    cni,
+    in_yaml,
+    mirrored,
+    objections,
+    selecting,
+    statement,
+    workload,
 )
-from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
-
-ROOT = Path(__file__).parents[2]
-NAMED = {rule.name: rule for rule in RULES}
-ADDON = "aws:eks/addon:Addon"
-CLUSTER = "aws:eks/cluster:Cluster"
-TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
-NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
-INSTANCE = "aws:ec2/instance:Instance"
-KEY = "aws:kms/key:Key"
-ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
-OF_NODES = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"
-DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
-SGP = "kubernetes:vpcresources.k8s.aws/v1beta1:SecurityGroupPolicy"
-GROUP = "aws:ec2/securityGroup:SecurityGroup"
-EGRESS = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
-INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
-RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
-LOGS = ["api", "audit", "authenticator"]
-OPTIONS = PolicyResourceOptions(
-    protect=False, ignore_changes=[], delete_before_replace=None, aliases=[],
-    custom_timeouts=PolicyCustomTimeouts(0, 0, 0), additional_secret_outputs=[], parent=None,
-)  # fmt: skip
+from eks_dns_policies import RULES
+from eks_dns_policies.rule import policy
+from pulumi_policy import EnforcementLevel
 
 
-def cni(**environment: str) -> dict[str, Any]:
-    """Return a vpc-cni add-on with this environment."""
-    return {
-        "addonName": "vpc-cni",
-        "addonVersion": "v1.23.1-eksbuild.1",
-        "configurationValues": json.dumps({"env": environment}),
-    }
+def with_expression(selector: str, expression: dict[str, Any]) -> Any:
+    """Return a selector of one expression."""
+    return {selector: {"matchExpressions": [expression]}}
 
-
-def workload(*images: str) -> dict[str, Any]:
-    """Return a DaemonSet of these images."""
-    return {
-        "metadata": {"name": "some"},
-        "spec": {"template": {"spec": {"containers": [{"name": "one", "image": each} for each in images]}}},
-    }
-
-
-def cache(*arguments: str) -> dict[str, Any]:
-    """Return a DaemonSet of node-cache."""
-    made = workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8")
-    made["spec"]["template"]["spec"]["containers"][0]["args"] = list(arguments)
-    return made
-
-
-def selecting(groups: int = 1, namespace: str = "shop", **selector: Any) -> dict[str, Any]:
-    """Return a SecurityGroupPolicy."""
-    ids = [f"sg-{number}" for number in range(groups)]
-    return {"metadata": {"namespace": namespace}, "spec": {**selector, "securityGroups": {"groupIds": ids}}}
-
-
-def allowing(action: str, resource: str = "*") -> dict[str, Any]:
-    """Return an IAM policy that allows one thing."""
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-    return {"policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]})}
-
-
-def in_yaml(mode: str) -> dict[str, Any]:
-    """Return a vpc-cni add-on whose configuration is YAML, with booleans that are no strings."""
-    return {**cni(), "configurationValues": f"env:\n  ENABLE_POD_ENI: true\n  {MODE}: {mode}\n"}
-
-
-def statement(**more: Any) -> dict[str, Any]:
-    """Return an IAM policy of one statement."""
-    return {"policy": json.dumps({"Statement": {"Effect": "Allow", **more}})}
-
-
-MODE = "POD_SECURITY_GROUP_ENFORCING_MODE"
-STANDARD = {"ENABLE_POD_ENI": "true", "POD_SECURITY_GROUP_ENFORCING_MODE": "standard"}
-STRICT = {"ENABLE_POD_ENI": "true", "POD_SECURITY_GROUP_ENFORCING_MODE": "strict"}
-SERVED: dict[str, Any] = {"podSelector": {"matchLabels": {"role": "api"}}}
 
 # (rule, type, properties that pass, properties that do not)
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
@@ -232,18 +179,109 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {"rootBlockDevice": {"encrypted": True}, "ebsBlockDevices": [{"deviceName": "/dev/sdb"}]},
     ),
     ("volumes-encrypted", TEMPLATE, {"blockDeviceMappings": [{"ebs": {"encrypted": True}}]}, {"imageId": "ami-1"}),
+    ("pod-security-groups-standard-mode", ADDON, add_on("coredns", **STRICT), cni(ENABLE_POD_ENI="t")),
+    ("security-group-policy-spares-coredns", SGP, selecting(groups=5, **SERVED), selecting(groups=6, **SERVED)),
+    ("security-group-policy-spares-coredns", SGP, selecting(groups=1, **SERVED), selecting(groups=0, **SERVED)),
+    *(
+        (
+            "security-group-policy-spares-coredns", SGP,
+            selecting(namespace="kube-system", **with_expression(key, well)),
+            selecting(namespace="kube-system", **with_expression(key, ill)),
+        )
+        for key in ("podSelector", "serviceAccountSelector")
+        for well, ill in (
+            ({"key": "k8s-app", "operator": "In", "values": ["web"]},
+             {"key": "k8s-app", "operator": "In", "values": ["web", "kube-dns"]}),
+            ({"key": "k8s-app", "operator": "DoesNotExist"}, {"key": "role", "operator": "DoesNotExist"}),
+            ({"key": "role", "operator": "Exists"}, {"key": "role", "operator": "NotIn", "values": ["api"]}),
+        )
+    ),
+    (
+        "security-group-policy-spares-coredns", SGP,
+        selecting(namespace="kube-system", podSelector={"matchLabels": {"k8s-app": "kube-dns", "role": "api"}}),
+        selecting(namespace="kube-system", podSelector={"matchLabels": {"k8s-app": "kube-dns"}}),
+    ),
+    (
+        "node-local-dns-survives-its-crash", DAEMON_SET,
+        mirrored("-localip", "169.254.20.10", "--setupiptables=false"), mirrored("-localip=169.254.20.10"),
+    ),
+    (
+        "node-local-dns-survives-its-crash", DAEMON_SET,
+        mirrored("-localipvs"), mirrored("--localip", "169.254.20.10", "-setupiptables=falsely"),
+    ),
+    ("add-ons-pinned", ADDON, cni(), {**cni(), "addonVersion": "v1.23-eksbuild.1"}),
+    ("add-ons-pinned", ADDON, cni(), {**cni(), "addonVersion": "v1.23.1-eksbuild.1-rc"}),
+    (
+        "external-snat-with-pod-security-groups", ADDON,
+        cni(**STRICT), cni(**STANDARD, AWS_VPC_K8S_CNI_EXTERNALSNAT="false"),
+    ),
+    ("external-snat-with-pod-security-groups", ADDON, cni(**{**STANDARD, "ENABLE_POD_ENI": "no"}), cni(**STANDARD)),
+    *(
+        ("images-pinned", DAEMON_SET, workload("r.example/a:v2"), workload("r.example/a:v2", f"r.example/a:{tag}"))
+        for tag in ("latest", "stable", "main", "master")
+    ),
+    ("images-pinned", DAEMON_SET, workload("r.example/a:" + "9" * 128), workload("r.example/a:" + "9" * 129)),
+    ("images-pinned", DAEMON_SET, workload(f"a@sha256:{'0' * 64}"), workload(f"a@sha256:{'0' * 63}")),
+    (
+        "images-pinned", "kubernetes:core/v1:Pod",
+        {"spec": {"initContainers": [{"name": "a", "image": "a:1"}]}},
+        {"spec": {"initContainers": [{"name": "a", "image": "a"}]}},
+    ),
+    (
+        "endpoint-restricted", CLUSTER,
+        {"vpcConfig": {"publicAccessCidrs": ["10.0.0.0/8"]}},
+        {"vpcConfig": {"publicAccessCidrs": ["203.0.113.0/24", "10.0.0.0/7"]}},
+    ),
+    (
+        "secrets-encrypted", CLUSTER,
+        {"encryptionConfig": {"resources": ["secrets"]}}, {"encryptionConfig": {"resources": ["pods"]}},
+    ),
+    *(
+        (
+            "control-plane-logs", CLUSTER,
+            {"enabledClusterLogTypes": LOGS}, {"enabledClusterLogTypes": [each for each in LOGS if each != missing]},
+        )
+        for missing in LOGS
+    ),
+    ("logs-end", "aws:cloudwatch/logGroup:LogGroup", {"retentionInDays": 1}, {"name": "all", "retentionInDays": 0}),
+    (
+        "instance-metadata-v2", TEMPLATE,
+        {"metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 1}},
+        {"metadataOptions": {"httpTokens": "optional", "httpPutResponseHopLimit": 1}},
+    ),
+    (
+        "volumes-encrypted", TEMPLATE,
+        {"blockDeviceMappings": [{"deviceName": "a", "noDevice": ""}, {"ebs": {"encrypted": "True"}}]},
+        {"blockDeviceMappings": [{"ebs": {"encrypted": True}}, {"deviceName": "b", "ebs": {"encrypted": False}}]},
+    ),
+    (
+        "volumes-encrypted", INSTANCE,
+        {"rootBlockDevice": {"encrypted": True}, "ebsBlockDevices": [{"encrypted": True}]},
+        {"ebsBlockDevices": [{"encrypted": True}]},
+    ),
+    *(
+        (
+            "iam-without-wildcards", f"aws:iam/{kind}",
+            {"policyArn": OF_NODES}, {"policyArn": f"arn:aws:iam::aws:policy/{name}"},
+        )
+        for kind in (
+            "policyAttachment:PolicyAttachment", "rolePolicyAttachment:RolePolicyAttachment",
+            "userPolicyAttachment:UserPolicyAttachment", "groupPolicyAttachment:GroupPolicyAttachment",
+        )
+        for name in ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
+    ),
+    (
+        "iam-without-wildcards", "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive",
+        {"policyArns": [OF_NODES]}, {"policyArns": [OF_NODES, ADMINISTRATOR]},
+    ),
+    *(
+        ("iam-without-wildcards", f"aws:iam/{kind}", allowing(f"s3:{reads}*"), allowing(f"s3:{reads}*:*"))
+        for kind in ("userPolicy:UserPolicy", "groupPolicy:GroupPolicy")
+        for reads in ("BatchGet", "Describe", "Get", "List", "Lookup", "Search", "View")
+    ),
+    ("iam-without-wildcards", "aws:iam/policy:Policy", allowing("s3:*", "arn:aws:s3:::a/*"), allowing("s3:Put?bject")),
+    ("iam-without-wildcards", "aws:iam/policy:Policy", {"policy": ""}, allowing("s3:*", "arn:aws:s3:::?")),
 ]  # fmt: skip
-
-
-def objections(rule: Rule, kind: str, properties: dict[str, Any], *, stack: str = "dev", **config: Any) -> list[str]:
-    """Return what the policy made of the rule reports, as the engine would ask it."""
-    found: list[str] = []
-    args = ResourceValidationArgs(
-        resource_type=kind, props=unknown_checking_proxy(properties), urn=f"urn:pulumi:{stack}::p::{kind}::one",
-        name="one", opts=OPTIONS, provider=None, config=config,
-    )  # fmt: skip
-    policy(rule).validate(args, lambda message, _urn=None: found.append(message))  # type: ignore[attr-defined]
-    return found
 
 
 @pytest.mark.parametrize(("name", "kind", "good", "bad"), CASES)
@@ -257,15 +295,6 @@ def test_rule_passes_what_is_right_and_says_what_is_not(
     assert all(part in message for part in (rule.reason, rule.remedy, rule.source, rule.name))
 
 
-STACK_CASES = (
-    "node-local-dns-not-with-strict",
-    "security-group-policy-keeps-dns",
-    "security-group-policy-reaches-coredns",
-    "security-group-policy-needs-pod-eni",
-    "production-protected",
-)
-
-
 def test_the_documentation_lists_the_rules() -> None:
     """A reader finds every rule with its level, what it demands and what can be configured."""
     documented = (ROOT / "docs" / "delivery.md").read_text()
@@ -276,182 +305,8 @@ def test_the_documentation_lists_the_rules() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    """No rule is there that nothing tests."""
-    assert {case[0] for case in CASES} | set(STACK_CASES) == set(NAMED)
-
-
-def resource(
-    kind: str, name: str, properties: dict[str, Any], *, stack: str = "dev", protect: bool = False,
-    cluster: str = "", **sources: PolicyResource,
-) -> PolicyResource:  # fmt: skip
-    """Return a resource of a stack, what its properties come from, and the cluster its provider talks to."""
-    provider = PolicyProviderResource(
-        "pulumi:providers:kubernetes", {"kubeconfig": f"args: [--cluster-name, {cluster}]"}, "", "provider"
-    )
-    return PolicyResource(
-        resource_type=kind, props=unknown_checking_proxy(properties), urn=f"urn:pulumi:{stack}::p::{kind}::{name}",
-        name=name, opts=protecting(OPTIONS, protect), provider=provider if cluster else None, parent=None,
-        dependencies=list(sources.values()),
-        property_dependencies={key: [each] for key, each in sources.items()},
-    )  # fmt: skip
-
-
-def protecting(options: PolicyResourceOptions, protect: bool) -> PolicyResourceOptions:
-    """Return options with another protection."""
-    copied = copy.copy(options)
-    copied.protect = protect
-    return copied
-
-
-def stack_objections(name: str, *resources: PolicyResource) -> list[tuple[str, str]]:
-    """Return (resource, message) of what a stack policy reports."""
-    found: list[tuple[str, str]] = []
-
-    def report(message: str, urn: str | None = None) -> None:
-        found.append(((urn or "").rpartition("::")[2], message))
-
-    policy(NAMED[name]).validate(StackValidationArgs(list(resources)), report)  # type: ignore[attr-defined]
-    return found
-
-
-@pytest.mark.parametrize(
-    ("environment", "cache", "refused"),
-    [
-        (STANDARD, workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8"), False),
-        (STRICT, workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8"), True),
-        (
-            {"ENABLE_POD_ENI": "true"},
-            {**workload("mirror.example/cache:1"), "metadata": {"name": "nodelocaldns"}},
-            True,
-        ),
-        ({}, workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8"), False),
-        ({"ENABLE_POD_ENI": "false"}, workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8"), False),
-        (STRICT, workload("r.example/else:1"), False),
-        (STRICT, {"metadata": {"name": "node-local-dns"}, "spec": UNKNOWN_STRING_VALUE}, True),
-        (STRICT, {"metadata": {"name": "else"}, "spec": UNKNOWN_STRING_VALUE}, False),
-    ],
-)
-def test_cache_beside_strict_mode_is_refused(
-    environment: dict[str, str], cache: dict[str, Any], *, refused: bool
-) -> None:
-    """Whatever it is called, a node-local cache and a CNI that is not in standard mode do not go together."""
-    found = stack_objections(
-        "node-local-dns-not-with-strict", resource(ADDON, "cni", cni(**environment)), resource(DAEMON_SET, "x", cache)
-    )
-    assert [where for where, _message in found] == (["x"] if refused else [])
-
-
-@pytest.mark.parametrize(
-    ("environment", "refused"), [(STANDARD, False), ({"ENABLE_POD_ENI": "false"}, True), ({}, True)]
-)
-def test_a_policy_needs_interfaces(environment: dict[str, str], *, refused: bool) -> None:
-    """Pods that nobody can give an interface would stay Pending."""
-    found = stack_objections(
-        "security-group-policy-needs-pod-eni",
-        resource(ADDON, "cni", cni(**environment)),
-        resource(SGP, "policy", selecting(**SERVED)),
-    )
-    assert [where for where, _message in found] == (["policy"] if refused else [])
-
-
-def test_a_cache_is_judged_by_the_cni_of_its_own_cluster() -> None:
-    """Of two clusters in a stack, the one that the cache's provider names counts; if none is named, both do."""
-    node_cache = workload("registry.k8s.io/dns/k8s-dns-node-cache:1.26.8")
-    add_ons = [
-        resource(ADDON, name, {**cni(**environment), "clusterName": name})
-        for name, environment in (("one", STANDARD), ("one-strict", STRICT))
-    ]
-    for cluster, refused in (("one", []), ("one-strict", ["x"]), ("", [])):
-        beside = resource(DAEMON_SET, "x", node_cache, cluster=cluster)
-        found = stack_objections("node-local-dns-not-with-strict", *add_ons, beside)
-        assert [where for where, _message in found] == refused, cluster
-
-
-def rule_of(group: PolicyResource, protocol: str, first: int = 53, last: int = 53) -> PolicyResource:
-    """Return an egress rule of a security group."""
-    properties = {"ipProtocol": protocol, "fromPort": first, "toPort": last}
-    return resource(EGRESS, f"{group.name}-{protocol}-{first}", properties, securityGroupId=group)
-
-
-@pytest.mark.parametrize(
-    ("rules", "missing"),
-    [
-        ([("udp", 53, 53), ("tcp", 53, 53)], ""),
-        ([("-1", 0, 0)], ""),
-        ([("udp", 0, 1024), ("tcp", 443, 443)], "tcp"),
-        ([("tcp", 443, 443)], "udp and tcp"),
-    ],
-)
-def test_groups_of_a_policy_have_to_let_dns_out(rules: list[tuple[str, int, int]], missing: str) -> None:
-    """The groups that a SecurityGroupPolicy takes its ids from are looked at, with their rules."""
-    group = resource(GROUP, "group", {})
-    used = resource(SGP, "policy", selecting(**SERVED), spec=group)
-    found = stack_objections("security-group-policy-keeps-dns", group, used, *(rule_of(group, *each) for each in rules))
-    assert [where for where, _message in found] == (["policy"] if missing else [])
-    assert all(f"over {missing} (port 53)" in message for _where, message in found)
-
-
-def test_a_rule_of_another_group_that_names_this_one_does_not_count() -> None:
-    """What a database may send to the pods lets nothing out of the pods."""
-    group, other = resource(GROUP, "group", {}), resource(GROUP, "other", {})
-    used = resource(SGP, "policy", selecting(**SERVED), spec=group)
-    dns = {"ipProtocol": "-1"}
-    beside = resource(EGRESS, "rule", dns, securityGroupId=other, referencedSecurityGroupId=group)
-    assert stack_objections("security-group-policy-keeps-dns", group, other, used, beside) != []
-    own = resource(EGRESS, "rule", dns, securityGroupId=group, referencedSecurityGroupId=other)
-    assert stack_objections("security-group-policy-keeps-dns", group, other, used, own) == []
-
-
-def test_groups_with_rules_inside_are_understood() -> None:
-    """Egress rules written in the group itself count as well."""
-    inside = {"egress": [{"protocol": each, "fromPort": 53, "toPort": 53} for each in ("udp", "tcp")]}
-    group = resource(GROUP, "group", inside)
-    used = resource(SGP, "p", selecting(**SERVED), spec=group)
-    assert stack_objections("security-group-policy-keeps-dns", group, used) == []
-
-
-def let_in(protocol: str, group: PolicyResource | None, **more: Any) -> PolicyResource:
-    """Return an ingress rule at CoreDNS."""
-    properties = {"ipProtocol": protocol, "fromPort": 53, "toPort": 53, **more}
-    if group is None:
-        return resource(INGRESS, protocol, properties)
-    return resource(INGRESS, protocol, properties, referencedSecurityGroupId=group)
-
-
-def test_the_pods_of_a_policy_have_to_be_let_in_at_core_dns() -> None:
-    """A rule for the pods' group or for networks counts; with a group from elsewhere nobody can tell."""
-    group, other = resource(GROUP, "group", {}), resource(GROUP, "other", {})
-    used = resource(SGP, "policy", selecting(**SERVED), spec=group)
-
-    def missing(*rules: PolicyResource, policy: PolicyResource = used) -> list[str]:
-        found = stack_objections("security-group-policy-reaches-coredns", group, other, policy, *rules)
-        return [message.partition(" over ")[2].partition(" (")[0] for _where, message in found]
-
-    assert missing() == ["udp and tcp"]
-    assert missing(let_in("udp", group), let_in("tcp", other)) == ["tcp"]
-    assert missing(let_in("udp", group), let_in("tcp", group)) == []
-    assert missing(let_in("-1", None, cidrIpv4="10.0.0.0/8")) == []
-    older = {"type": "ingress", "protocol": "-1"}
-    assert missing(resource(RULE, "r", older, sourceSecurityGroupId=group)) == []
-    assert missing(policy=resource(SGP, "policy", selecting(groups=2, **SERVED), spec=group)) == []
-
-
-@pytest.mark.parametrize(
-    ("stack", "refused"),
-    [("prod", True), ("production-eu", True), ("eu-prod", True), ("Prod2", True), ("dev", False), ("reproduce", False)],
-)
-def test_production_has_to_be_protected(stack: str, *, refused: bool) -> None:
-    """Only stacks whose name says so have to protect the cluster, and the key of its Secrets; no other key."""
-    key, other = resource(KEY, "key", {}, stack=stack), resource(KEY, "other", {}, stack=stack)
-    cluster = resource(CLUSTER, "one", {}, stack=stack, encryptionConfig=key)
-    found = stack_objections("production-protected", key, other, cluster)
-    assert [where for where, _message in found] == (["key", "one"] if refused else [])
-    safe = [resource(kind, "safe", {}, stack=stack, protect=True) for kind in (CLUSTER, KEY)]
-    assert stack_objections("production-protected", *safe) == []
-    rule = NAMED["production-protected"]
-    assert rule.judge_stack is not None
-    seen = [Resource(type=CLUSTER, properties={}, urn=cluster.urn)]
-    assert list(rule.judge_stack(seen, rule.configured({"stacks": "^nothing$"}))) == []
+    """No rule about a resource is there that nothing tests."""
+    assert {case[0] for case in CASES} == {each.name for each in RULES if each.judge}
 
 
 def test_settings_of_a_rule_have_defaults_and_can_be_changed() -> None:
@@ -461,6 +316,10 @@ def test_settings_of_a_rule_have_defaults_and_can_be_changed() -> None:
     assert objections(NAMED["images-pinned"], DAEMON_SET, tagged, digestOnly=True) != []
     two_hops = {"metadataOptions": {"httpTokens": "required", "httpPutResponseHopLimit": 2}}
     assert objections(NAMED["instance-metadata-v2"], TEMPLATE, two_hops, hops=2) == []
+    assert objections(NAMED["instance-metadata-v2"], TEMPLATE, two_hops, hops=1) != []
+    assert objections(NAMED["instance-metadata-v2"], TEMPLATE, {}, requiredByDefault=True) == []
+    weaker = {"metadataOptions": {"httpTokens": "optional"}}
+    assert objections(NAMED["instance-metadata-v2"], TEMPLATE, weaker, requiredByDefault=True) != []
     assert objections(NAMED["volumes-encrypted"], TEMPLATE, {}, encryptedByDefault=True) == []
     plain = {"blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"encrypted": "false"}}]}
     assert objections(NAMED["volumes-encrypted"], TEMPLATE, plain, encryptedByDefault=True) != []

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from kubernetes.client import ApiClient
 from kubernetes.config import new_client_from_config
+from reports import CLUSTER, DOWN_SECONDS, Behaviour, printed, watched
 
-from components.cache import interception
-from components.cache.corefile import MARKER_ZONE
 from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from components.running_cluster.kubernetes_api import KubernetesApiError
 from local_cloud.certificates import CertificateAuthority
@@ -34,107 +34,17 @@ from verify.cluster import POLICIES, Cluster
 from verify.installation import Manifest
 from verify.probe import LABEL, security_group_policy
 
-LOCAL, CLUSTER = "169.254.20.10", "172.20.0.10"
 SYSTEM = "/api/v1/namespaces/kube-system"
 POLICY_PATH = f"{POLICIES}/namespaces/kube-system/securitygrouppolicies"
-
-Behaviour = str
-"""`healthy`, `dead` (cache), `silent` (never ends), `garbage`, `lying` (contradicts itself), `other` (node); after a
-crash `healthy` is back soon, `lasting` stays away, `unhurt` does not crash, `lossy` loses DNS meanwhile; `bare` gives
-branch pods an ordinary network, `late` the first of them; `imageless` gets no image, `going` is deleted when looked at,
-`uncached` has nothing of a cache; `fickle` gives a network of their own to probes and not to watchers;
-`cut` gets no connection to another node's metrics."""
-
-CLOSED = "sg-closed"
-"""A security group without port 53."""
-
-DOWN_SECONDS = 1.5
-"""How long a healthy node's cache is away after a crash."""
-
-TICK_SECONDS = 0.2
-"""Pause of the watchers, as in the collector."""
-
-
-REFUSED = ";; communications error: connection refused"
-SILENCE = ";; communications error: timed out"
-
-
-def dig(node: str, name: str, kind: str, *, by_core_dns: bool) -> str:
-    """Return what dig prints of an answer of the node's cache, or of CoreDNS."""
-    status, data = ("NXDOMAIN", "") if name.startswith("verify-") else ("NOERROR", "192.0.2.7")
-    if name == MARKER_ZONE:
-        status, data = ("NXDOMAIN", "") if by_core_dns else ("NOERROR", f'"{node}"')
-    head = f";; ->>HEADER<<- opcode: QUERY, status: {status}, id: 1"
-    return f"{head}\n{name}. 0 IN {kind} {data}\n;; Query time: 1 msec\n"
-
-
-def watched(variables: dict[str, str], behaviour: Behaviour, seconds: float, crashed: float | None) -> str:
-    """Return what a watcher has printed after some seconds, of which the cache crashed at one."""
-    lines = [{"format": 1, "run": variables["RUN"], "node": variables["NODE"], "role": "watch"}]
-    for tick in range(1, int(seconds / TICK_SECONDS)):
-        since = None if crashed is None or behaviour == "unhurt" else tick * TICK_SECONDS - crashed
-        down = since is not None and since > 0 and (behaviour == "lasting" or since < DOWN_SECONDS)
-        for line in variables["QUESTIONS"].splitlines():
-            key, _, _, kind, name = line.split()
-            text = dig(variables["NODE"], name, kind, by_core_dns=down)
-            if down and behaviour == "lossy":
-                text = REFUSED
-            lines.append({"tick": tick, "id": key, "exit": 0, "text": text})
-    return "".join(f"{json.dumps(each)}\n" for each in lines)
-
-
-def printed(variables: dict[str, str], behaviour: Behaviour, groups: tuple[str, ...] = ()) -> str:
-    """Return what a probe with these variables prints on a node that behaves so."""
-    node, dead = variables["NODE"], behaviour in {"dead", "uncached"}
-    if behaviour == "garbage":
-        return "\x00{]" * 1000
-    questions = {}
-    for line in variables["QUESTIONS"].splitlines():
-        key, _, _, kind, name = line.split()
-        by_core_dns = dead or (key.startswith("cluster") and variables["ROLE"] == "node")
-        text = dig(node, name, kind, by_core_dns=by_core_dns)
-        if key.startswith("neighbour") or (dead and key.startswith("local")):
-            text = REFUSED
-        if key.startswith("upstream") and CLOSED in groups:
-            text = SILENCE
-        questions[key] = {"exit": 0, "text": text}
-    sockets = (
-        ""
-        if dead or behaviour == "lying"
-        else "".join(f"UNCONN 0 0 {each}:53 0.0.0.0:*\n" for each in (LOCAL, CLUSTER))
-    )
-    rules = [f"*{table}\n-A {chain} {rule} -m comment --comment {interception.COMMENT}"
-             for table, chain, rule in interception.rules(LOCAL, CLUSTER)]  # fmt: skip
-    texts = {"resolver": f"nameserver {CLUSTER if variables['ROLE'] == 'pod' else '10.0.0.2'}"}
-    if variables["ROLE"] == "node" and behaviour == "uncached":
-        texts |= dict.fromkeys(("addresses", "routes", "udp", "tcp", "nft", "legacy"), "")
-        texts |= {"rules": "0: from all lookup local", "cni": '{"podSGEnforcingMode": "standard"}'}
-    elif variables["ROLE"] == "node":
-        texts |= {
-            "addresses": "".join(f"9: nodelocaldns    inet {each}/32 scope global\n" for each in (LOCAL, CLUSTER)),
-            "routes": "".join(f"local {each} dev nodelocaldns table local\n" for each in (LOCAL, CLUSTER)),
-            "rules": "0: from all lookup local", "udp": sockets, "tcp": sockets, "nft": "\n".join(rules), "legacy": "",
-            "cni": '{"podSGEnforcingMode": "standard"}',
-            "metrics": "coredns_build_info 1\nprocess_resident_memory_bytes 1000000",
-        }  # fmt: skip
-    texts |= {key.lower(): "coredns_build_info 1" for key in ("NEAR_METRICS", "FAR_METRICS") if variables[key]}
-    facts: dict[str, Any] = {key: {"text": value} for key, value in texts.items()}
-    if behaviour == "cut" and "far_metrics" in facts:
-        facts["far_metrics"] = {"exit": 28, "error": "curl: (28) Connection timed out after 3001 milliseconds"}
-    return json.dumps({
-        "format": 1, "run": variables["RUN"], "node": "another" if behaviour == "other" else node,
-        "role": variables["ROLE"], "questions": questions,
-        "facts": facts,
-    })  # fmt: skip
 
 
 class Kubelets:
     """Every node's kubelet: one server for logs and exec, one thread for the states."""
 
-    def __init__(
-        self, cluster: Cluster, directory: Path, behaviour: Callable[[str], Behaviour], padding: int = 0
-    ) -> None:
-        self._cluster, self._behaviour, self._padding = cluster, behaviour, " " * padding
+    def __init__(self, cluster: Cluster, directory: Path, behaviour: Callable[[str], Behaviour]) -> None:
+        self._cluster, self._behaviour = cluster, behaviour
+        self.padding = 0
+        """Bytes by which every report is longer than it need be."""
         self._logs: dict[str, tuple[dict[str, str], float, tuple[str, ...]]] = {}
         self.crashed: dict[str, float] = {}
         """When each node's cache was made to crash."""
@@ -183,7 +93,7 @@ class Kubelets:
         variables, begun, groups = self._logs[pod]
         node, role = variables["NODE"], variables["ROLE"]
         if role != "watch":
-            return printed(variables, self._behaviour(node), groups) + self._padding
+            return printed(variables, self._behaviour(node), groups) + " " * self.padding
         crashed = self.crashed.get(node)
         return watched(
             variables, self._behaviour(node), time.monotonic() - begun, None if crashed is None else crashed - begun
@@ -389,7 +299,8 @@ def add_nodes(cluster: Cluster, names: list[str], port: int, *, ready: bool = Tr
     template = cluster.get("/apis/apps/v1/namespaces/kube-system/daemonsets/node-local-dns")
     assert template is not None
     annotations = template["spec"]["template"]["metadata"]["annotations"]
-    for name in names:
+
+    def add(name: str) -> None:
         made = cluster.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         cluster.replace(f"/api/v1/nodes/{name}/status", {**made, "status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
@@ -402,6 +313,9 @@ def add_nodes(cluster: Cluster, names: list[str], port: int, *, ready: bool = Tr
             "spec": {"nodeName": name, "containers": [{"name": "node-cache", "image": "x"}]},
         })  # fmt: skip
         cluster.replace(f"{SYSTEM}/pods/cache-{name}/status", {**pod, "status": cache_status(0)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, names))
 
 
 def started(path: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:

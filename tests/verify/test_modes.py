@@ -1,102 +1,35 @@
 """Every check of verify fails for what it is meant for, alone; and every failure mode has such a check."""
 
-import copy
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from simulated import CLUSTER, LOCAL, REFUSED, printed
+from broken_clusters import (
+    another_checksum,
+    aws_node,
+    born_strict,
+    changed,
+    edited_by_hand,
+    healthy,
+    seen_strict,
+    strict_on_a_node,
+    switched,
+    with_cni,
+    with_container,
+    with_corefile,
+    with_strategy,
+    wrong,
+)
+from broken_nodes import NODE, NXDOMAIN, SERVFAIL, SILENCE, STRICT_LINK, UPSTREAM, Broken, odd
+from reports import CLUSTER, LOCAL
 
-from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from components.running_cluster.strict_pods import SecurityGroupPod
-from verify.cluster_checks import CHECKSUM, CLUSTER_CHECKS, NOT_VISIBLE, judge_cluster, strict_link
-from verify.cluster_facts import ClusterFacts, NodeObject
-from verify.facts import Facts
-from verify.findings import Finding, Verdict
-from verify.installation import Installation, Manifest
-from verify.node_checks import NODE_CHECKS, judge
-from verify.node_view import NodeView
-from verify.probe import environment
-from verify.questions import Addresses, Client, Names
-
-NODE, RUN, UPSTREAM = "node-1", "r", "172.20.30.30"
-STRICT_LINK = "vlana1a4120ed4a"
-"""What the CNI calls the link of pod shop/app in strict mode."""
-
-OBJECTS = manifests(NodeLocalDnsSettings(), cluster_dns_ip=CLUSTER, upstream_ip=UPSTREAM)
-SILENCE = ";; communications error: timed out"
-SERVFAIL = ";; ->>HEADER<<- opcode: QUERY, status: SERVFAIL, id: 1\n;; Query time: 1 msec\n"
-NXDOMAIN = SERVFAIL.replace("SERVFAIL", "NXDOMAIN")
-
-
-class Broken:
-    """A healthy node's reports and objects, to break something in."""
-
-    def __init__(self) -> None:
-        self.installed = True
-        self.pods: list[Any] = [{"metadata": {"name": "cache"}, "status": {"phase": "Running"}}]
-        self.more: dict[str, Any] = {}
-        """What else is known of the node: fields of its view."""
-
-        self.asked(Addresses(CLUSTER, LOCAL, UPSTREAM, "10.0.0.9", "10.0.0.1"))
-
-    def asked(self, addresses: Addresses) -> None:
-        """Let the probes have been told to ask somebody."""
-        clients: tuple[Client, ...] = ("node", "plain", "branch")
-        self.addresses = addresses
-        self.documents: dict[Client, Any] = {}
-        for client in clients:
-            told = environment(client, RUN, NODE, addresses, Names(RUN))
-            text = printed({**told, "ROLE": "node" if client == "node" else "pod"}, "healthy")
-            self.documents[client] = json.loads(text)
-
-    def text(self, name: str, change: Callable[[str], str], client: Client = "node") -> None:
-        """Change one of a report's texts."""
-        facts = self.documents[client]["facts"]
-        facts[name] = {"text": change(facts.get(name, {}).get("text", ""))}
-
-    def answer(self, client: Client, pattern: str, text: str) -> None:
-        """Change the answers to the questions whose names match."""
-        for key, reply in self.documents[client]["questions"].items():
-            if re.match(pattern, key):
-                reply["text"] = text
-
-    def replies(self, client: Client, pattern: str, change: Callable[[str], str]) -> None:
-        """Change what became of the questions whose names match."""
-        for key, reply in self.documents[client]["questions"].items():
-            if re.match(pattern, key):
-                reply["text"] = change(reply["text"])
-
-    def unseen(self, name: str, client: Client = "node", *, exit: int = 1, error: str = "") -> None:  # noqa: A002  # as in the document
-        """Let a report's text not be had."""
-        self.documents[client]["facts"][name] = {"exit": exit, "text": "", "error": error}
-
-    def dead(self) -> None:
-        """Let the cache be dead: nobody listens, CoreDNS answers at the ClusterIP, nobody at the other address."""
-        for protocol in ("udp", "tcp"):
-            self.text(protocol, lambda _: "")
-        for client in self.documents:
-            self.answer(client, "local-", REFUSED)
-            self.answer(client, "cluster-.*-marker", NXDOMAIN)
-
-    def gone(self) -> None:
-        """Let nothing of the cache be there."""
-        self.dead()
-        for name in ("addresses", "routes", "nft"):
-            self.text(name, lambda _: "")
-
-    def findings(self) -> list[Finding]:
-        """Return what the checks say."""
-        view = NodeView(
-            name=NODE, installation=Installation.read(OBJECTS["daemonSet"]) if self.installed else None,
-            probes={client: Facts.read(json.dumps(each)) for client, each in self.documents.items()},
-            cache_pods=self.pods, addresses=self.addresses, neighbour="node-2", **self.more,
-        )  # fmt: skip
-        return judge(view, RUN)
+from verify.cluster_checks import CLUSTER_CHECKS, NOT_VISIBLE, judge_cluster, strict_link
+from verify.cluster_facts import ClusterFacts
+from verify.findings import Verdict
+from verify.node_checks import NODE_CHECKS
+from verify.questions import Addresses
 
 
 def _wildcard(node: Broken) -> None:
@@ -199,7 +132,7 @@ def _second_family(node: Broken) -> None:
 
 def _left_behind(node: Broken) -> None:
     node.dead()
-    node.installed = False
+    node.installation = None
     node.pods = []
 
 
@@ -301,11 +234,6 @@ def test_broken_node_is_named_by_its_check(check: str, case: Callable[[Broken], 
     assert [each.check for each in node.findings() if each.verdict is not Verdict.OK] == [check]
 
 
-def odd(node: Broken) -> list[tuple[str, Verdict]]:
-    """Return the checks that do not say that all is well, and what they say."""
-    return [(each.check, each.verdict) for each in node.findings() if each.verdict is not Verdict.OK]
-
-
 def _empty(node: Broken) -> None:
     node.documents["plain"]["questions"] = {}
 
@@ -355,7 +283,7 @@ def _no_metrics(node: Broken) -> None:
 
 
 def _no_packet_rules_without_a_cache(node: Broken) -> None:
-    node.installed = False
+    node.installation = None
     node.asked(Addresses(CLUSTER))
     node.gone()
     node.unseen("nft", error="iptables-nft-save: Permission denied")
@@ -473,139 +401,6 @@ def test_pod_that_does_not_start_says_why() -> None:
     assert found.endswith("its pod: node-cache: ImagePullBackOff no such image")
 
 
-def aws_node(mode: str, *, pod_interfaces: bool = True, image: str = "amazon-k8s-cni:v1.23.1") -> dict[str, Any]:
-    """Return a template's spec of the VPC CNI in a mode."""
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": str(pod_interfaces).lower()}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    return {"containers": [{"name": "aws-node", "image": image, "env": environment}]}
-
-
-def with_cni(*args: Any, **more: Any) -> ClusterFacts:
-    """Return a cluster with another VPC CNI."""
-    return changed(aws_node={"spec": {"template": {"spec": aws_node(*args, **more)}}})
-
-
-def revision(number: int, mode: str, date: str) -> dict[str, Any]:
-    """Return a ControllerRevision of the VPC CNI."""
-    data = {"spec": {"template": {"spec": aws_node(mode)}}}
-    return {"revision": number, "metadata": {"creationTimestamp": date}, "data": data}
-
-
-def switched(
-    *, node_created: str = "2024-12-01T00:00:00Z", revisions: bool = True, pod_started: str = "2025-01-03T00:00:00Z"
-) -> ClusterFacts:
-    """Return a cluster whose CNI was switched on the second, with a pod behind a security group from the third.
-
-    The CNI's pod was recreated on the fifth: without the history that looks like the switch. The cache was installed
-    before the switch.
-    """
-    facts = healthy()
-    facts.branch_pods = [{
-        "metadata": {"name": "app", "namespace": "shop", "annotations": {"vpc.amazonaws.com/pod-eni": "[]"}},
-        "spec": {"nodeName": NODE}, "status": {"phase": "Running", "startTime": pod_started},
-    }]  # fmt: skip
-    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2025-01-05T00:00:00Z"}
-    facts.aws_node_pods = [{
-        "metadata": {"name": "aws-node-x"}, "spec": {"nodeName": NODE, **aws_node("standard")},
-        "status": {"phase": "Running", "conditions": [ready]},
-    }]  # fmt: skip
-    history: list[Manifest] = [
-        revision(1, "strict", "2025-01-01T00:00:00Z"),
-        revision(2, "standard", "2025-01-02T00:00:00Z"),
-    ]
-    facts.aws_node_revisions = history if revisions else None
-    facts.nodes = [NodeObject(NODE, True, "10.0.0.1", True, "", node_created)]  # noqa: FBT003  # ready, with a trunk
-    return facts
-
-
-def born_strict() -> ClusterFacts:
-    """Return a cluster with a pod that was started before the switch."""
-    return switched(pod_started="2025-01-01T12:00:00Z")
-
-
-def seen_strict() -> ClusterFacts:
-    """Return a cluster in which a node's own rules show that a pod is strict, whatever its times say."""
-    facts = switched(node_created="2025-01-04T00:00:00Z")
-    facts.strict_links = {NODE: frozenset({"vlan.eth.2", STRICT_LINK})}
-    return facts
-
-
-def strict_on_a_node() -> ClusterFacts:
-    """Return a cluster in which one node's aws-node was not renewed yet."""
-    facts = healthy()
-    facts.aws_node_pods = [{"metadata": {"name": "aws-node-x"}, "spec": {"nodeName": NODE, **aws_node("strict")}}]
-    return facts
-
-
-def healthy() -> ClusterFacts:
-    """Return a healthy cluster's objects, to break something in."""
-    objects = copy.deepcopy(dict(OBJECTS))
-    template = objects["daemonSet"]["spec"]["template"]
-    return ClusterFacts(
-        kube_dns={"spec": {"clusterIP": CLUSTER}},
-        upstream={"spec": {"clusterIP": UPSTREAM}},
-        daemon_set=objects["daemonSet"],
-        config_map=objects["configMap"],
-        cache_pods=[{"metadata": {"name": "cache", "annotations": dict(template["metadata"]["annotations"])},
-                     "spec": {"nodeName": NODE}, "status": {}}],
-        aws_node={"spec": {"template": {"spec": aws_node("standard")}}},
-        kube_proxy_mode="iptables",
-    )  # fmt: skip
-
-
-def with_corefile(change: Callable[[str], str]) -> ClusterFacts:
-    """Return a cluster with another Corefile, applied everywhere."""
-    facts = healthy()
-    assert facts.config_map is not None
-    assert facts.daemon_set is not None
-    corefile = change(facts.corefile)
-    assert corefile != facts.corefile
-    facts.config_map["data"]["Corefile"] = corefile
-    checksum = hashlib.sha256(json.dumps({"Corefile": corefile}).encode()).hexdigest()[:16]
-    for each in (facts.daemon_set["spec"]["template"], facts.cache_pods[0]):
-        each["metadata"]["annotations"][CHECKSUM] = checksum
-    return facts
-
-
-def with_container(change: Callable[[Any], None]) -> ClusterFacts:
-    """Return a cluster whose cache's container differs."""
-    facts = healthy()
-    assert facts.daemon_set is not None
-    change(facts.daemon_set["spec"]["template"]["spec"]["containers"][0])
-    return facts
-
-
-def changed(**fields: Any) -> ClusterFacts:
-    """Return a cluster with other objects."""
-    facts = healthy()
-    for name, value in fields.items():
-        setattr(facts, name, value)
-    return facts
-
-
-def with_strategy(**rolling: Any) -> ClusterFacts:
-    """Return a cluster whose DaemonSet is updated otherwise."""
-    facts = healthy()
-    assert facts.daemon_set is not None
-    facts.daemon_set["spec"]["updateStrategy"]["rollingUpdate"] = rolling
-    return facts
-
-
-def another_checksum() -> ClusterFacts:
-    """Return a cluster in which a pod was not renewed."""
-    facts = healthy()
-    facts.cache_pods[0]["metadata"]["annotations"][CHECKSUM] = "old"
-    return facts
-
-
-def edited_by_hand() -> ClusterFacts:
-    """Return a cluster whose ConfigMap somebody edited."""
-    facts = healthy()
-    assert facts.config_map is not None
-    facts.config_map["data"]["Corefile"] += "# by hand\n"
-    return facts
-
-
 CLUSTER_CASES: dict[str, list[Callable[[], ClusterFacts]]] = {
     "kube-dns has an address": [
         lambda: changed(kube_dns=None),
@@ -638,11 +433,6 @@ CLUSTER_CASES: dict[str, list[Callable[[], ClusterFacts]]] = {
     ],
 }
 """What is broken in a cluster, by the check that is to name it."""
-
-
-def wrong(facts: ClusterFacts) -> list[str]:
-    """Return the checks of the cluster that do not say that all is well."""
-    return [each.check for each in judge_cluster(facts) if each.verdict not in {Verdict.OK, Verdict.NOT_VISIBLE}]
 
 
 def test_healthy_cluster_is_all_green() -> None:

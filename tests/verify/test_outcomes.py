@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +17,14 @@ from typer.testing import CliRunner, Result
 from components.running_cluster.kubernetes_api import KubernetesApiError
 from components.running_cluster.lease import BusyError
 from verify import __main__ as command
+from verify.cluster import Cluster
 from verify.cluster_facts import ClusterFacts, NodeObject
+from verify.facts import FactsError
 from verify.findings import Finding, Verdict
+from verify.options import Options
 from verify.probing import starting
 from verify.progress import Progress
-from verify.run import Outcome, _unaskable, neighbour
+from verify.run import Outcome, _findings, _unaskable, neighbour, run_once
 
 WELL = Outcome([Finding("DNS works", 11, "node-1", Verdict.OK, "all answered", "")], nodes=1)
 ILL = Outcome([Finding("DNS works", 11, "node-1", Verdict.FAILED, "1 question went wrong", "look")], nodes=1)
@@ -208,3 +212,80 @@ def test_node_that_leaves_is_known_by_its_taint(metadata: dict[str, str], taint:
     """What autoscalers and AWS mark as going is known to go; a cordoned node is not."""
     found = NodeObject.read({"metadata": {"name": "node-1", **metadata}, "spec": {"taints": [{"key": taint}]}})
     assert found.leaving == leaving
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "code"),
+    [
+        ([], Verdict.OK, 0),
+        ([Verdict.OK], Verdict.OK, 0),
+        ([Verdict.OK, Verdict.NOT_VISIBLE], Verdict.OK, 0),
+        ([Verdict.NOT_VISIBLE, Verdict.UNKNOWN, Verdict.OK], Verdict.UNKNOWN, 2),
+        ([Verdict.FAILED, Verdict.OK], Verdict.FAILED, 1),
+        ([Verdict.UNKNOWN, Verdict.FAILED, Verdict.NOT_VISIBLE], Verdict.FAILED, 1),
+    ],
+)
+def test_the_worst_counts(
+    run: Callable[..., Result], found: list[Verdict], verdict: Verdict, code: int
+) -> None:  # fmt: skip
+    """A failure is never hidden behind what could not be told, nor that behind what is well."""
+    outcome = Outcome([Finding("DNS works", 11, "node-1", each, "seen", "") for each in found])
+    assert outcome.verdict is verdict
+    assert run([outcome]).exit_code == code
+    assert json.loads(run([outcome], "--json").stdout)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (KubernetesApiError("the Kubernetes API does not answer"), "the Kubernetes API does not answer"),
+        (ZeroDivisionError("by zero"), "its reports could not be judged: ZeroDivisionError: by zero"),
+        (FactsError("odd"), "its reports could not be judged: FactsError: odd"),
+    ],
+)
+def test_what_goes_wrong_with_a_node_is_no_health(problem: Exception, said: str) -> None:
+    """Whatever it is, the node is one that could not be judged, and the others are judged all the same."""
+    job: Future[list[Finding]] = Future()
+    job.set_exception(problem)
+    (told,) = _findings("node-7", job)
+    assert (told.place, told.verdict, told.evidence) == ("node-7", Verdict.UNKNOWN, said)
+    well: Future[list[Finding]] = Future()
+    well.set_result(WELL.findings)
+    assert _findings("node-1", well) == WELL.findings
+
+
+class Nodes(Cluster):
+    """A cluster of which only the objects that were given can be read; whatever else is asked of it is an error."""
+
+    def __init__(self, *nodes: dict[str, Any]) -> None:
+        super().__init__(client=None)  # type: ignore[arg-type]
+        self.nodes = nodes
+
+    def request(self, method: str, path: str, *_: Any, **__: Any) -> bytes:
+        """Serve the list of nodes, empty lists, and no object."""
+        if method != "GET":
+            raise AssertionError(f"{method} {path}")
+        if path == "/api/v1/nodes":
+            return json.dumps({"metadata": {}, "items": self.nodes}).encode()
+        if path.rpartition("/")[2] in {"pods", "controllerrevisions"}:
+            return b'{"metadata": {}, "items": []}'
+        raise KubernetesApiError("not found", 404)
+
+
+def test_nothing_is_made_where_nobody_can_be_asked() -> None:
+    """Without kube-dns no probe is made, and what was not checked is named."""
+    ready = {"metadata": {"name": "node-1"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    away = {"metadata": {"name": "node-2"}, "status": {}}
+    outcome = run_once(Nodes(ready, away), Options(), lambda *_: None)
+    assert (outcome.nodes, outcome.verdict) == (2, Verdict.FAILED)
+    told = [(each.place, each.verdict, each.evidence) for each in outcome.findings if each.check == "probe"]
+    assert told[0] == ("node-2", Verdict.UNKNOWN, "the node is not ready: no pod can look at it")
+    assert told[1][:2] == ("", Verdict.UNKNOWN)
+    assert told[1][2].startswith(
+        "there is no Service kube-dns with a ClusterIP to ask: nothing could be looked at from inside. Not checked: "
+        "port 53 is free, "
+    )
+    only = run_once(Nodes(ready, away), Options(nodes=("node-2",)), lambda *_: None)
+    assert only.nodes == 1
+    with pytest.raises(KubernetesApiError, match=r"^there is no node a, b; `kubectl get nodes` lists them$"):
+        run_once(Nodes(ready), Options(nodes=("b", "node-1", "a")), lambda *_: None)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reports import CLOSED
 from simulated import (
-    CLOSED,
     POLICY_PATH,
     SYSTEM,
     Kubelets,

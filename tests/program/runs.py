@@ -1,7 +1,9 @@
 """The runs of the program that are recorded: each stack file, and what may differ in one."""
 
+import copy
 import functools
 import json
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +134,7 @@ EVERY_SETTING: dict[str, Any] = {
                 "denialCapacity": 3100,
                 "denialTtl": 3,
                 "prefetch": None,
-                "serveStaleSeconds": 0,
+                "serveStaleSeconds": 300,
             },
             "external": {
                 "successCapacity": 2200,
@@ -193,7 +195,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "stack": "every",
         "settings": EVERY_SETTING,
         "region": "eu-west-1",
-        "mocked": {"kube-dns": "10.100.0.10", "kube-dns-upstream": "10.100.99.3"},
+        "mocked": {"kube-dns-upstream": "10.100.99.3"},
+    },
+    "a cluster made here": {
+        "stack": "here",
+        "settings": {"nodeGroups": {"default": {"instanceTypes": ["m6i.large"]}}},  # the default's
     },
     "without the cache": {"stack": "dev", "settings": {"nodeLocalDns": {"enabled": False}}},
     "in an existing VPC": {
@@ -213,7 +219,7 @@ RUNS: dict[str, dict[str, Any]] = {
                 "publicAccessCidrs": ["203.0.113.0/24"],
             },
         },
-        "mocked": {"kube-dns": "10.77.64.10", "kube-dns-upstream": "10.77.99.3"},
+        "mocked": {"kube-dns-upstream": "10.77.99.3"},
     },
     "on Graviton, in China": {
         "stack": "dev",
@@ -243,6 +249,21 @@ RUNS: dict[str, dict[str, Any]] = {
         "objects": _objects(WARM_IP_TARGET="7"),
         "functions": {key: value for key, value in SHOP.items() if key != "getAddon vpc-cni"},
     },
+    "a cache with all it can have": {
+        "stack": "attached",
+        "settings": {
+            "source": {"clusterName": "shop"},
+            "nodeLocalDns": {
+                "corefile": {
+                    "stubDomains": {"corp": {"servers": ["10.9.0.2"]}},
+                    "rewrites": [{"source": "db.cluster.local", "target": "db.corp"}],
+                },
+                "observability": {"podMonitor": True, "prometheusRule": True},
+            },
+        },
+        "mocked": {"kube-dns": "10.100.0.10"},
+        "objects": _objects(**STANDARD),
+    },
     "another stack's": {
         "stack": "attached",
         "settings": {"source": {"stack": READ_FROM}},
@@ -263,10 +284,12 @@ def run_of(description: dict[str, Any]) -> Run:
     if "region" in description:
         config["aws:region"] = description["region"]
     config |= {f"eks-node-local-dns:{key}": value for key, value in description.get("settings", {}).items()}
+    # EKS gives kube-dns the tenth address of the Services'.
+    services = IPv4Network(config.get("eks-node-local-dns:serviceCidr", "172.20.0.0/16"))
     return Run(
         stack=description["stack"],
         config={key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()},
-        mocked={"kube-dns": "172.20.0.10", "kube-dns-upstream": UPSTREAM_IP, **description.get("mocked", {})},
+        mocked={"kube-dns": str(services[10]), "kube-dns-upstream": UPSTREAM_IP, **description.get("mocked", {})},
         functions=description.get("functions", SHOP),
         objects=description.get("objects", {}),
     )
@@ -276,3 +299,24 @@ def run_of(description: dict[str, Any]) -> Run:
 def recording(name: str, *, preview: bool = False) -> Recording:
     """Return what the program asks for in one of `RUNS`; one run for all who look at it."""
     return recorded(run_of(RUNS[name]), preview=preview)
+
+
+def _put(settings: Any, path: str, value: Any) -> None:
+    """Set what a path such as `nodeGroups.default.minSize` leads to; a number is a place in a list."""
+    *outer, last = path.split(".")
+    for key in outer:
+        settings = settings[int(key)] if isinstance(settings, list) else settings.setdefault(key, {})
+    settings[last] = value
+
+
+@functools.cache
+def _with(name: str, settings: str) -> Recording:
+    changed = copy.deepcopy(RUNS[name])
+    for path, value in json.loads(settings).items():
+        _put(changed.setdefault("settings", {}), path, value)
+    return recorded(run_of(changed))
+
+
+def recording_with(name: str, settings: dict[str, Any]) -> Recording:
+    """Return what the program asks for in one of `RUNS` with other settings, by their paths."""
+    return _with(name, json.dumps(settings))

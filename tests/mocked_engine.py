@@ -1,8 +1,8 @@
-"""Run a part of a program in this process, with mocks in place of the engine."""
+"""Run a program, or a part of one, in this process, with mocks in place of the engine."""
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,8 +30,8 @@ def _but_for_what_is_returned(loop: asyncio.AbstractEventLoop, context: dict[str
         loop.default_exception_handler(context)
 
 
-def error_of(mocked: mocks.Mocks, make: Callable[[], object], monitor: mocks.MockMonitor | None = None) -> str:
-    """Make resources, wait until the mocks have answered for all, and return the error that ended it, if any."""
+def ended(program: Callable[[], Awaitable[None]]) -> str:
+    """Run what configures the SDK and then asks the mocks, until all is answered; return the error that ended it."""
 
     async def run() -> str:
         # The SDK opens an event loop in each thread that asks the mocks, and closes none.
@@ -39,13 +39,22 @@ def error_of(mocked: mocks.Mocks, make: Callable[[], object], monitor: mocks.Moc
         asyncio.get_running_loop().set_default_executor(thread)
         asyncio.get_running_loop().set_exception_handler(_but_for_what_is_returned)
         try:
-            mocks.set_mocks(mocked, preview=False, monitor=monitor)
-            await run_pulumi_func(lambda: (make(), None)[1])
+            await program()
         except pulumi.RunError as error:
             return str(error)
         finally:
             thread.submit(lambda: asyncio.get_event_loop().close()).result()
         return ""
 
-    # The SDK keeps its settings in context variables: a context of its own leaves other tests without them.
+    # The SDK keeps its settings in context variables: a context of its own leaves other runs without them.
     return contextvars.copy_context().run(lambda: asyncio.run(run()))
+
+
+def error_of(mocked: mocks.Mocks, make: Callable[[], object], monitor: mocks.MockMonitor | None = None) -> str:
+    """Make resources, wait until the mocks have answered for all, and return the error that ended it, if any."""
+
+    async def run() -> None:
+        mocks.set_mocks(mocked, preview=False, monitor=monitor)
+        await run_pulumi_func(lambda: (make(), None)[1])
+
+    return ended(run)

@@ -1,178 +1,181 @@
-"""Run the program against Pulumi mocks and print, as JSON, every resource it asks for and every output it gives.
+"""`python -m tests.program.record`: all that the program asks for, as YAML that shows in review what changes.
 
-A process for each run: the SDK keeps its settings for as long as a process lives. The run comes as JSON on standard
-input: `stack`, `config` (the stack file's, as the engine hands it over), `mocked` (the ClusterIPs that the mocked
-cluster answers with), `functions` (what AWS answers to data sources), `objects` (what is read, by type).
+A file for each stack in tests/program/records. Values that AWS or a cluster gives are mocked; which inputs nobody knows
+before the first update is said beside them.
 """
 
-import asyncio
 import json
-import runpy
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pulumi
-from google.protobuf import empty_pb2, json_format, struct_pb2
-from pulumi.runtime import mocks, rpc, set_all_config
-from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import configure
-from pulumi.runtime.stack import run_in_stack
+import yaml
+from pulumi.runtime import rpc
 
-ROOT = Path(__file__).parents[2]
-WITHOUT_A_REGION = '{"mocked": true}'
+from tests.program.recorder import UNKNOWN, Recording, Registered
+from tests.program.runs import recording
 
+RECORDS = Path(__file__).with_name("records")
 
-def _state(request: Any, asked: dict[str, Any], mocked: dict[str, str]) -> dict[str, Any]:
-    """Return what was asked for with what AWS or Kubernetes would add to it."""
-    added: dict[str, dict[str, Any]] = {
-        "aws:ec2/eip:Eip": {"allocationId": f"eipalloc-{request.name}"},
-        "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 7},
-        "aws:iam/openIdConnectProvider:OpenIdConnectProvider": {"arn": "arn:aws:iam::1:oidc-provider/x"},
-        "aws:iam/role:Role": {"arn": f"arn:aws:iam::1:role/{request.name}", "name": f"{request.name}-1"},
-        "aws:kms/key:Key": {"arn": f"arn:aws:kms:eu:1:key/{request.name}"},
-    }
-    state = {**asked, **added.get(request.type, {})}
-    if request.type == "kubernetes:core/v1:Service":
-        service = asked["metadata"]["name"] if "metadata" in asked else request.id.rpartition("/")[2]
-        if service in mocked:
-            state["spec"] = {**state.get("spec", {}), "clusterIP": mocked[service]}
-    return state
+FILES = {
+    # name of the file: name of the run
+    "dev": "dev",
+    "stg": "stg",
+    "prod": "prod",
+    "every-setting": "every setting away from its default",
+    "existing-cluster": "a cluster that exists",
+    "existing-cluster-and-its-vpc-cni": "a cluster that exists, and its CNI",
+    "another-stacks-cluster": "another stack's",
+}
+
+SECRET = "<secret>"  # noqa: S105  # stands where one was
+
+Document = dict[str, Any]
 
 
-class RecordingMonitor(mocks.MockMonitor):
-    """Keeps every request that reaches the engine, and answers it.
-
-    The SDK's own monitor reads the inputs as the program would, which makes futures of the resources among them on
-    the thread that answers; whoever loses that race waits for ever. This one never leaves plain data.
-    """
-
-    def __init__(self, asked: dict[str, Any]) -> None:
-        self.resources = {}
-        self.recorded: list[dict[str, Any]] = []
-        self.outputs: dict[str, dict[str, Any]] = {}
-        self._mocked: dict[str, str] = asked["mocked"]
-        self._functions: dict[str, Any] = asked["functions"]
-        self._objects: dict[str, Any] = asked["objects"]
-
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Record a registration."""
-        urn = self.make_urn(request.parent, request.type, request.name)
-        self.recorded.append(_record(request, urn, read=False))
-        asked = json_format.MessageToDict(request.object)
-        state = _state(request, asked, self._mocked)
-        if request.type == "eks:index:Cluster":
-            state |= {"eksCluster": self._control_plane(urn, request.name, asked), "kubeconfigJson": WITHOUT_A_REGION}
-        identity = "" if request.type == "pulumi:pulumi:Stack" else f"{request.name}-id"
-        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, identity, state)
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=identity, object=_struct(state))
-
-    def ReadResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Record a resource that is only read."""
-        urn = self.make_urn(request.parent, request.type, request.name)
-        self.recorded.append(_record(request, urn, read=True))
-        state = _state(request, json_format.MessageToDict(request.properties), self._mocked)
-        state |= self._objects.get(request.type, {})
-        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, request.id, state)
-        return resource_pb2.ReadResourceResponse(urn=urn, properties=_struct(state))
-
-    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Record the outputs of a component or of the stack."""
-        self.outputs[request.urn] = json_format.MessageToDict(request.outputs)
-        return super().RegisterResourceOutputs(request)
-
-    def Invoke(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Look a registered resource up, or answer a data source; what AWS does not have is a failure, as there."""
-        answer = resource_pb2.ResourceInvokeResponse()
-        arguments = json_format.MessageToDict(request.args)
-        name = " ".join([request.tok.rpartition(":")[2], arguments.get("addonName", "")]).strip()
-        if request.tok == "pulumi:pulumi:getResource":
-            found = self.resources[arguments["urn"]]._asdict()
-        elif name in self._functions:
-            found = self._functions[name]
-        else:
-            answer.failures.add(reason="couldn't find resource")
-            return answer
-        getattr(answer, "return").CopyFrom(_struct(found))
-        return answer
-
-    def _control_plane(self, parent: str, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """Keep the child of the remote component that its outputs refer to; return the reference."""
-        urn = self.make_urn(parent, "aws:eks/cluster:Cluster", f"{name}-eksCluster")
-        state = {
-            "name": asked["name"],
-            "endpoint": "https://mocked.eks",
-            "certificateAuthority": {"data": "bW9ja2Vk"},
-            "identities": [{"oidcs": [{"issuer": "https://oidc.mocked"}]}],
-            "vpcConfig": {"clusterSecurityGroupId": "sg-mocked", "subnetIds": []},
-            "kubernetesNetworkConfig": {"serviceIpv4Cidr": asked["kubernetesServiceIpAddressRange"]},
-        }
-        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, asked["name"], state)
-        return {rpc._special_sig_key: rpc._special_resource_sig, "urn": urn, "id": asked["name"]}
+class _InOrder(dict[str, Any]):
+    """A map whose order says something; any other is sorted."""
 
 
-def _struct(values: dict[str, Any]) -> struct_pb2.Struct:
-    made = struct_pb2.Struct()
-    made.update(values)
-    return made
+class _Json(str):
+    """A JSON text, shown as what it holds, in its own order."""
+
+    __slots__ = ("tag",)
+    tag: str
+    """How it is written: by json.dumps, with or without spaces."""
 
 
-def _record(request: Any, urn: str, *, read: bool) -> dict[str, Any]:
-    inputs = request.properties if read else request.object
-    return {
-        "urn": urn,
-        "type": request.type,
-        "name": request.name,
-        "read": read,
-        "id": request.id if read else "",
-        "parent": request.parent,
-        "inputs": json_format.MessageToDict(inputs),
-        "dependencies": sorted(request.dependencies),
-        "provider": request.provider,
-        "providers": {} if read else dict(request.providers),
-        "protect": False if read else request.protect,
-        "deleted_with": "" if read else request.deletedWith,
-        "import_id": "" if read else request.importId,
-        "retained": False if read else request.retainOnDelete,
-    }
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # the base's
+        return True
 
 
-async def _deploy(asked: dict[str, Any], monitor: RecordingMonitor) -> None:
-    set_all_config(asked["config"])
-    features = monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures
-    configure(
-        mocks.MockSettings(
-            monitor=monitor,
-            engine=mocks.MockEngine(None),
-            project="eks-node-local-dns",
-            stack=asked["stack"],
-            dry_run=False,
-            organization="organization",
-            callbacks=None,
-            outputs=set(),
-            root_directory=str(ROOT),
-            monitor_features=set(features),
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+def _in_order(dumper: yaml.SafeDumper, value: _InOrder) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
+
+
+def _json(dumper: yaml.SafeDumper, value: _Json) -> yaml.Node:
+    holds = json.loads(value, object_pairs_hook=_InOrder)
+    return dumper.represent_mapping(value.tag, _readable(holds).items())
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(_InOrder, _in_order)
+_Dumper.add_representer(_Json, _json)
+
+
+def key_of(each: Registered) -> str:
+    """Return the name by which a resource is looked for: `Subnet network-private-a`."""
+    return f"{each.type.rpartition(':')[2]} {each.name}"
+
+
+def _reference(urn: str) -> str:
+    _, _, kind, name = urn.split("::")[:4]
+    return f"{kind.rpartition(':')[2]} {name}"
+
+
+def _readable(value: Any) -> Any:
+    """Return a value as a reader needs it: URNs as names, JSON as what it holds, secrets not at all."""
+    if isinstance(value, dict):
+        return _readable_map(value)
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if isinstance(value, str):
+        return _reference(value) if value.startswith("urn:pulumi:") else _as_json(value)
+    return value
+
+
+def _readable_map(value: dict[str, Any]) -> Any:
+    kind = value.get(rpc._special_sig_key)
+    if kind == rpc._special_secret_sig:
+        return SECRET
+    if kind == rpc._special_resource_sig:
+        return f"<{_reference(value['urn'])}>"
+    return type(value)((key, _readable(each)) for key, each in value.items())
+
+
+def _as_json(value: str) -> str:
+    if value.startswith("{") and "\n" not in value:
+        try:
+            holds = json.loads(value)
+        except ValueError:
+            return value
+        for tag, separators in (("!json", None), ("!json-without-spaces", (",", ":"))):
+            if json.dumps(holds, separators=separators) == value:
+                found = _Json(value)
+                found.tag = tag
+                return found
+    return value
+
+
+def _unknown(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of what nobody knows yet."""
+    if value == UNKNOWN:
+        yield path
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _unknown(each, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _unknown(each, f"{path}.{number}")
+
+
+def _options(each: Registered) -> Document:
+    options = _readable(each.options)
+    return {**options, "dependencies": sorted(options["dependencies"])} if "dependencies" in options else options
+
+
+def _told(**sections: Any) -> _InOrder:
+    return _InOrder({key: value for key, value in sections.items() if value})
+
+
+def document(found: Recording, previewed: Recording | None = None) -> Document:
+    """Return a recording as plain data; with a preview, what nobody knows before the first update is said."""
+    early = {each.urn: each.inputs for each in previewed.resources} if previewed else {}
+    resources: Document = {}
+    for each in found.resources:
+        if each.type == "pulumi:pulumi:Stack":
+            continue
+        assert key_of(each) not in resources, f"two resources are called {key_of(each)}"
+        resources[key_of(each)] = _told(
+            type=each.type,
+            read=each.id,
+            options=_options(each),
+            inputs=_readable(each.inputs),
+            unknownInFirstPreview=sorted(_unknown(early.get(each.urn))),
+            outputs=_readable(found.component_outputs.get(each.urn)),
         )
+    return _told(
+        outputs=_readable(found.outputs),
+        unknownOutputsInFirstPreview=sorted(_unknown(previewed.outputs if previewed else None)),
+        warnings=found.warnings,
+        calls=sorted((_readable(each) for each in found.calls), key=lambda each: json.dumps(each, sort_keys=True)),
+        hooks=found.hooks,
+        resources=resources,
     )
 
-    def program() -> None:
-        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
 
-    await run_in_stack(program)
+def text(run: str) -> str:
+    """Return the record of one of `RUNS`."""
+    found, previewed = recording(run), recording(run, preview=True)
+    assert not found.error, found.error
+    assert not previewed.error, previewed.error
+    assert found.by_urn.keys() == previewed.by_urn.keys(), "a preview shows other resources than an update makes"
+    shown = yaml.dump(document(found, previewed), Dumper=_Dumper, width=100_000, allow_unicode=True)
+    return f"# What the program asks for: {run}. Written by `make record`.\n{shown}"
 
 
 def main() -> None:
-    """Record the run; of a program that refuses, the reason is in `error`."""
-    asked = json.load(sys.stdin)
-    monitor = RecordingMonitor(asked)
-    error = ""
-    try:
-        asyncio.run(_deploy(asked, monitor))
-    except pulumi.RunError as raised:
-        error = str(raised)
-    outputs = [each for urn, each in monitor.outputs.items() if "::pulumi:pulumi:Stack::" in urn]
-    recorded = {"resources": monitor.recorded, "outputs": outputs[0] if outputs else {}, "error": error}
-    json.dump(recorded, sys.stdout)
+    """Write every record anew."""
+    RECORDS.mkdir(exist_ok=True)
+    for file in RECORDS.glob("*.yaml"):
+        file.unlink()
+    for name, run in FILES.items():
+        (RECORDS / f"{name}.yaml").write_text(text(run))
 
 
 if __name__ == "__main__":

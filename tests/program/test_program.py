@@ -15,7 +15,7 @@ from components.cluster.principals import short_name
 from components.outputs import StackOutputs
 
 if TYPE_CHECKING:
-    from conftest import Recording, Registered
+    from tests.program.recorder import Recording, Registered
 
     Recordings = dict[str, Recording]
 
@@ -193,7 +193,9 @@ def test_the_control_plane_is_logged_encrypted_and_lets_in_only_access_entries(
 
 def test_production_is_not_deleted_by_mistake(recordings: "Recordings") -> None:
     """The cluster and the key of its secrets are protected in production, and nothing is elsewhere."""
-    protected = {name: {each.type for each in recordings[name].resources if each.protect} for name in STACKS}
+    protected = {
+        name: {each.type for each in recordings[name].resources if each.options.get("protect")} for name in STACKS
+    }
     assert protected == {"dev": set(), "stg": set(), "prod": {CLUSTER, "aws:kms/key:Key"}}
 
 
@@ -421,13 +423,14 @@ def test_an_add_on_is_taken_over_as_it_is_but_for_our_values(recordings: "Record
     """Imported, kept at its version, role, identities and tags, never deleted, and there before the cache."""
     recording = recordings["a cluster that exists, and its CNI"]
     add_on = recording.one("aws:eks/addon:Addon")
-    assert (add_on.import_id, add_on.retained) == ("shop:vpc-cni", True)
-    values = json.loads(add_on.inputs.pop("configurationValues"))
+    assert (add_on.options["importId"], add_on.options["retainOnDelete"]) == ("shop:vpc-cni", True)
+    asked = dict(add_on.inputs)
+    values = json.loads(asked.pop("configurationValues"))
     ours = {"ENABLE_POD_ENI": "true", "POD_SECURITY_GROUP_ENFORCING_MODE": "standard"}
     tolerations = [{"operator": "Exists"}, {"effect": "NoExecute", "key": "gpu", "tolerationSeconds": 60}]
     past = {"nodeAgent": {"healthProbeBindAddr": "9163"}, "tolerations": tolerations}
     assert values == {"env": {"WARM_IP_TARGET": "3", **ours}, **past}
-    assert add_on.inputs == {
+    assert asked == {
         "addonName": "vpc-cni",
         "addonVersion": "v1.22.3-eksbuild.1",
         "clusterName": "shop",
@@ -446,6 +449,7 @@ def test_an_aws_node_that_is_no_add_on_is_made_one(recordings: "Recordings") -> 
     """Created, at the pinned version, with what its environment says."""
     recording = recordings["a cluster that exists, and its CNI that is no add-on"]
     add_on = recording.one("aws:eks/addon:Addon")
-    assert (add_on.import_id, add_on.retained) == ("", True)
+    assert "importId" not in add_on.options
+    assert add_on.options["retainOnDelete"]
     assert json.loads(add_on.inputs["configurationValues"])["env"]["WARM_IP_TARGET"] == "7"
     assert add_on.inputs["addonVersion"] == recording.outputs["vpcCniVersion"] == "v1.23.1-eksbuild.1"

@@ -71,5 +71,5 @@ lock: setup ## Resolve the dependencies of pyproject.toml anew and lock them wit
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
 
 .PHONY: reference
-reference: setup ## Write the table of settings in README.md anew
-	@$(PYTHON) -m stacks.reference --write README.md
+reference: setup ## Write docs/settings.md anew
+	@$(PYTHON) -m stacks.reference --write docs/settings.md

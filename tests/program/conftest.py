@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,6 +221,12 @@ def _recorded(run: dict[str, Any]) -> Recording:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     return Recording([Registered(**each) for each in found["resources"]], found["outputs"], found["error"])
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[dict[str, Any]], Recording]:
+    """Return what runs the program for one more entry of the form of `RUNS`."""
+    return _recorded
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ RUNS: tuple[dict[str, tuple[Any, set[str]]], ...] = (
     {
         "kubernetesVersion": (
             "1.34",
-            {"eks:index:Cluster version", "eks:index:ManagedNodeGroup version", "eks:index:Cluster vpcCniOptions",
+            {"eks:index:Cluster version", "eks:index:ManagedNodeGroup version",
              "eks:index:Cluster kubeProxyAddonOptions", "aws:eks/addon:Addon addonVersion"},
         ),
         "network.cidr": ("10.99.0.0/16", {"aws:ec2/vpc:Vpc cidrBlock", "aws:ec2/subnet:Subnet cidrBlock"}),

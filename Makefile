@@ -76,5 +76,5 @@ record: setup ## Write down anew all that the program asks for (tests/program/re
 	@$(PYTHON) -m tests.program.record
 
 .PHONY: reference
-reference: setup ## Write the table of settings in README.md anew
-	@$(PYTHON) -m stacks.reference --write README.md
+reference: setup ## Write docs/settings.md anew
+	@$(PYTHON) -m stacks.reference --write docs/settings.md

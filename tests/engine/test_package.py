@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(500)]
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CLUSTER = f"{PACKAGE}:index:Cluster"
 POD_SECURITY_GROUP = f"{PACKAGE}:index:PodSecurityGroup"
 NODE_LOCAL_DNS = f"{PACKAGE}:index:NodeLocalDns"
@@ -129,7 +130,7 @@ def add_package(package: Path, variables: Mapping[str, str], program: Path) -> N
     succeeded(variables, program, "pulumi", "package", "add", str(package))
     assert yaml.safe_load((program / "Pulumi.yaml").read_text())["packages"][PACKAGE] == str(package)
     assert (program / "requirements.txt").read_text() == f"sdks/{PACKAGE}\n"
-    install_sdk(program / "sdks" / PACKAGE, f"pulumi_{PACKAGE.replace('-', '_')}", "0.1.0")
+    install_sdk(program / "sdks" / PACKAGE, f"pulumi_{PACKAGE.replace('-', '_')}", VERSION)
 
 
 def test_a_program_gets_the_component_by_package_add(package: Path, brought_up: "BroughtUp", tmp_path: Path) -> None:

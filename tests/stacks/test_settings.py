@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from stacks.configuration import own
 from stacks.mistakes import SettingsError, models_in
 from stacks.reading import load_stack_file, parse
-from stacks.reference import reference, with_reference
 from stacks.rules import warnings
 from stacks.settings import Settings
 
@@ -765,10 +764,3 @@ def test_setting_one_key_changes_no_other() -> None:
     defaults = [(name, default) for name, default in _sections(Settings) if isinstance(default, BaseModel)]
     assert "reverse" in dict(defaults)
     assert [name for name, default in defaults if default != type(default)()] == []
-
-
-def test_the_readme_lists_every_setting() -> None:
-    """`python -m stacks.reference --write README.md` was run after the last change of a setting."""
-    readme = (ROOT / "README.md").read_text()
-    assert with_reference(readme) == readme
-    assert "| `vpcCni.podSecurityGroupEnforcingMode` |" in reference()

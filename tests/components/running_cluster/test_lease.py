@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,7 +117,7 @@ class Beats(threading.Event):
 
 
 @pytest.fixture
-def beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Beats]]:
+def beats(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Beats]:
     """Return a way to say how often the next lease is renewed."""
 
     def number(of: int) -> Beats:
@@ -125,7 +125,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Beats]]:
         monkeypatch.setattr(lease_module, "threading", SimpleNamespace(Event=lambda: made, Thread=threading.Thread))
         return made
 
-    yield number
+    return number
 
 
 def taken(api: Leases, holder: str = "me", lease: Lease = LEASE, **options: Any) -> None:

@@ -13,23 +13,12 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_pulumi_func
 
 
-class DependencyMonitor(mocks.MockMonitor):
-    """Keeps what each resource waits for, by type: the names of other resources."""
-
-    def __init__(self, mocked: mocks.Mocks) -> None:
-        super().__init__(mocked)
-        self.waits_for: dict[str, set[str]] = {}
-
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  # the protocol's name
-        """Answer as the mocks do."""
-        self.waits_for[request.type] = {urn.rpartition("::")[2] for urn in request.dependencies}
-        return super().RegisterResource(request)
-
-
 class Recorder(mocks.MockMonitor):
     """Keeps every request as it reaches the engine, by type and name, and answers it with plain data.
 
-    `states` are what AWS or Kubernetes adds to the inputs, by type; `functions` what data sources answer, by name.
+    `states` are what AWS or Kubernetes adds to the inputs, by type: `<id>` is the id, and `<child>` has, by the output
+    that refers to it, the type and state of a child that a remote component makes. `functions` are what data sources
+    answer, by name: plain data, an error, or what makes one of the arguments.
     """
 
     def __init__(
@@ -59,7 +48,7 @@ class Recorder(mocks.MockMonitor):
         assert (request.type, request.name) not in self.requests, "the engine takes no two of one name"
         self.requests[request.type, request.name] = request
         state = json_format.MessageToDict(request.object) | dict(self._states.get(request.type, {}))
-        identity = "" if request.type == "pulumi:pulumi:Stack" else f"{request.name}-id"
+        identity = "" if request.type == "pulumi:pulumi:Stack" else state.pop("<id>", f"{request.name}-id")
         if child := state.pop("<child>", None):
             state |= {key: self._reference(urn, request.name, *each) for key, each in child.items()}
         self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, identity, state)

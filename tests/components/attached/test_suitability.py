@@ -7,6 +7,7 @@ from components.attached.existing_cluster import ExistingAddOn, ExistingCluster
 from components.attached.suitability import Running, Wanted, can_be_asked, refusals, version_to_be, warnings
 from components.cache.corefile import CorefileSettings
 from components.cluster.addon_configuration import VpcCniSettings, configuration_json
+from tests.aws_node import aws_node_daemon_set
 
 STANDARD = {"ENABLE_POD_ENI": "true", "POD_SECURITY_GROUP_ENFORCING_MODE": "standard"}
 STRICT = {"ENABLE_POD_ENI": "true"}
@@ -20,11 +21,9 @@ def add_on(version: str = "v1.23.1-eksbuild.1", **configuration: Any) -> Existin
 
 def running(env: dict[str, str], kube_proxy_mode: str = "iptables", version: str = "v1.20.0") -> Running:
     """Return an aws-node with this environment beside a kube-proxy in this mode."""
-    variables = [{"name": key, "value": value} for key, value in env.items()]
     image = f"602401143452.dkr.ecr.eu-central-1.amazonaws.com/amazon-k8s-cni:{version}"
-    pod = {"containers": [{"name": "aws-node", "image": image, "env": variables}]}
     return Running(
-        aws_node={"spec": {"template": {"spec": pod}}},
+        aws_node=aws_node_daemon_set(env, image=image),
         role_arn="",
         kube_proxy_mode=kube_proxy_mode,
     )

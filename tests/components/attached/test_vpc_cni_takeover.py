@@ -13,6 +13,7 @@ from components.attached.vpc_cni_takeover import (
     with_our_values,
 )
 from components.cluster.addon_configuration import VpcCniSettings
+from tests.aws_node import aws_node_daemon_set
 
 OURS = {"ENABLE_POD_ENI": "true", "POD_SECURITY_GROUP_ENFORCING_MODE": "standard"}
 MANAGED = VpcCniSettings(manage=True)
@@ -20,19 +21,9 @@ MANAGED = VpcCniSettings(manage=True)
 values = st.recursive(st.text(max_size=5), lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3))
 
 
-def aws_node(env: dict[str, str], *, init: dict[str, str] | None = None, args: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a DaemonSet aws-node with an environment."""
-
-    def listed(variables: dict[str, str]) -> list[dict[str, Any]]:
-        return [{"name": key, "value": value} for key, value in variables.items()]
-
-    field = {"name": "MY_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    containers = [
-        {"name": "aws-node", "env": [*listed(env), field]},
-        {"name": "aws-eks-nodeagent", "args": list(args)},
-    ]
-    inits = [{"name": "aws-vpc-cni-init", "env": listed(init or {})}]
-    return {"spec": {"template": {"spec": {"containers": containers, "initContainers": inits}}}}
+def aws_node(env: dict[str, str], **more: Any) -> dict[str, Any]:
+    """Return a DaemonSet aws-node with this environment, beside its agent."""
+    return aws_node_daemon_set(env, **{"agent": (), **more})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +82,7 @@ def test_what_was_set_past_the_add_on_is_part_of_what_runs() -> None:
 def test_an_aws_node_that_is_no_add_on_is_all_that_is_not_default() -> None:
     """Environment, the init container's, and whether it enforces network policies."""
     env = {"WARM_IP_TARGET": "3", "WARM_ENI_TARGET": "1", "ENABLE_POD_ENI": "true", "VPC_ID": "vpc-1"}
-    daemon_set = aws_node(env, init={"DISABLE_TCP_EARLY_DEMUX": "true"}, args=("--enable-network-policy=true",))
+    daemon_set = aws_node(env, init={"DISABLE_TCP_EARLY_DEMUX": "true"}, agent=("--enable-network-policy=true",))
     assert as_it_runs("", daemon_set) == {
         "enableNetworkPolicy": "true",
         "env": {"ENABLE_POD_ENI": "true", "WARM_IP_TARGET": "3"},

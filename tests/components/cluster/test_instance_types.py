@@ -3,7 +3,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from pulumi_aws.ec2 import InstanceType
 
 from components.cluster.eks_cluster import check_trunk_capable
-from components.cluster.instance_types import architecture, can_trunk, instance_family
+from components.cluster.instance_types import architecture, branch_interface_limit, can_trunk, instance_family
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,35 @@ def test_a_group_has_one_architecture(types: tuple[str, ...]) -> None:
     """EKS starts all nodes of a group from one image."""
     with pytest.raises(ValueError, match="start from one image"):
         architecture(types)
+
+
+def test_a_mixed_group_is_told_which_are_which() -> None:
+    """Each on its side, one or several."""
+    with pytest.raises(ValueError, match=r"^m7g\.large is arm64 and m6i\.large, c5\.large are x86_64: the nodes"):
+        architecture(["m6i.large", "m7g.large", "c5.large"])
+    with pytest.raises(ValueError, match=r"^m7g\.large, a1\.large are arm64 and m6i\.large is x86_64: the nodes"):
+        architecture(["m7g.large", "a1.large", "m6i.large"])
+    with pytest.raises(ValueError, match="is not an EC2 instance type"):
+        architecture(["m6i.large", "m6i"])
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "limit"),
+    [
+        ("m6i.large", 9),
+        ("c7g.medium", 4),
+        ("m7i-flex.large", 3),
+        ("c5.metal", 107),
+        ("m6i.metal", None),  # of the size nobody has said it
+        ("m12z.large", None),
+        ("t3.large", 0),
+        ("i3.large", 0),
+        ("i3.metal", None),
+    ],
+)
+def test_branch_interfaces_of_a_node(instance_type: str, limit: int | None) -> None:
+    """None where the table has no figure, and 0 where there is none to have."""
+    assert branch_interface_limit(instance_type) == limit
 
 
 @pytest.mark.parametrize(

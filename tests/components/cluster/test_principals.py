@@ -37,9 +37,17 @@ def test_what_is_no_role_or_user_is_refused(arn: str) -> None:
         check_principal(arn)
 
 
+def test_an_account_is_told_apart_from_what_is_no_arn() -> None:
+    """With what to write instead."""
+    with pytest.raises(ValueError, match=r"^arn:aws:iam::111122223333:root is an account, and EKS admits roles and"):
+        check_principal("arn:aws:iam::111122223333:root")
+    with pytest.raises(ValueError, match=r"^'alice' is not the ARN of an IAM role or user"):
+        check_principal("alice")
+
+
 def test_roles_of_one_name_have_names_apart() -> None:
     """Two accounts may both have a role `platform`; and one role has one name."""
     first, second = (f"arn:aws:iam::{account}:role/platform" for account in ("111122223333", "444455556666"))
-    assert short_name(first).startswith("platform-")
+    assert short_name(first) == "platform-1f58c1"
+    assert short_name("arn:aws:iam::1:role/a/b/platform").startswith("platform-")
     assert short_name(first) != short_name(second)
-    assert short_name(first) == short_name(first)

@@ -18,8 +18,8 @@ from components.pod_security_groups.pod_security_group import (
     egress_rules,
     ingress_rules,
 )
-from components.pod_security_groups.traffic_rules import LONGEST_DESCRIPTION, TrafficProtocol, description_problems
-from tests.mocked_engine import DependencyMonitor, error_of
+from components.pod_security_groups.traffic_rules import TrafficProtocol, description_problems
+from tests.mocked_engine import Recorder, error_of, record
 
 ARGUMENTS: dict[str, Any] = {
     "vpc_id": "vpc-1",
@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 WEB: dict[str, Any] = {"description": "Web", "protocol": "tcp", "port": 80, "cidr": "10.0.0.0/16"}
 POLICY = "kubernetes:vpcresources.k8s.aws/v1beta1:SecurityGroupPolicy"
+GROUP = "aws:ec2/securityGroup:SecurityGroup"
 INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 EGRESS = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 
@@ -53,6 +54,19 @@ class Registrations(mocks.Mocks):
 def arguments(change: Mapping[str, Any]) -> Any:
     """Return good arguments with a change; one that is None is not given."""
     return {key: value for key, value in {**ARGUMENTS, **change}.items() if value is not None}
+
+
+def recorded(change: Mapping[str, Any]) -> tuple[Recorder, dict[str, str]]:
+    """Return all that the component asks for, and what it tells."""
+    made, told = Recorder({POLICY: {"<id>": "shop/web-0a1b"}}), {}
+
+    def make() -> None:
+        group = PodSecurityGroup("web", arguments(change))
+        group.security_group_id.apply(lambda value: told.update(group=value))
+        group.policy_name.apply(lambda value: told.update(policy=value))
+
+    assert record(make, made) == ""
+    return made, told
 
 
 def deploy(change: Mapping[str, Any], name: str = "web") -> tuple[Registrations, str]:
@@ -356,6 +370,36 @@ REFUSALS: dict[str, tuple[dict[str, Any], list[str]]] = {
             )
         ],
     ),
+    "several types, of which one is none and one carries none": (
+        _branches("m6i", "t3.large", "m6i.large", pods_per_node=1),
+        [
+            "branchInterfaces.instanceTypes: 'm6i' is not an EC2 instance type for nodes. Write it like m6i.large.",
+            (
+                "branchInterfaces.instanceTypes has t3.large, which carries no branch interface at all: pods with "
+                "security groups would stay Pending on such nodes for ever. Use a Nitro type such as m6i.large."
+            ),
+        ],
+    ),
+    "one too many on one node": (
+        _branches("m6i.large", pods=10, nodes=1),
+        [
+            (
+                "branchInterfaces asks for 10 pods with security groups, and 1 nodes of m6i.large can hold 9 "
+                f"(9 branch interfaces a node): 1 would stay Pending. {LARGER}"
+            )
+        ],
+    ),
+    "nodes without pods": (_branches("m6i.large", nodes=1), [HOW_MANY]),
+    "a pod a node, and nodes": (_branches("m6i.large", pods_per_node=1, nodes=1), [HOW_MANY]),
+    "a figure that is none": (
+        _branches("x9.large", pods_per_node=1, limits={"x9.large": 0}),
+        [
+            (
+                "branchInterfaces.instanceTypes has x9.large, which carries no branch interface at all: pods with "
+                "security groups would stay Pending on such nodes for ever. Use a Nitro type such as m6i.large."
+            )
+        ],
+    ),
     "one too many on a node": (
         _branches("m6i.xlarge", "m6i.large", pods_per_node=10),
         [
@@ -434,6 +478,9 @@ def test_a_name_that_makes_no_description_is_refused() -> None:
         {"instance_types": ["m6i.large"], "pods": 27, "nodes": 3},
         {"instance_types": ["x9.large"], "pods_per_node": 3, "limits": {"x9.large": 3}},
         {"instance_types": ["m7i-flex.large", "m6i.4xlarge"], "pods_per_node": 3},
+        {"instance_types": ["m6i.large"], "pods_per_node": 8, "limits": {"m6i.large": 8}},
+        {"instance_types": ["m6i.large"], "pods_per_node": 9, "limits": {"m6i.large": 9}},
+        {"instance_types": ["x9.large"], "pods_per_node": 1, "limits": {"x9.large": 1}},
     ],
 )
 def test_as_many_pods_as_there_are_interfaces_are_accepted(demand: Any) -> None:
@@ -442,8 +489,85 @@ def test_as_many_pods_as_there_are_interfaces_are_accepted(demand: Any) -> None:
 
 
 def test_the_longest_description_is_accepted() -> None:
-    """The limit itself is allowed."""
-    assert description_problems("key", "x" * LONGEST_DESCRIPTION) == []
+    """The limit itself is allowed, of EC2's every character."""
+    every = "azAZ09 ._-:/()#,@[]+=;{}!$*"
+    assert description_problems("key", every + "x" * (255 - len(every))) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"port": 1},
+        {"port": 65535},
+        {"port": 1, "to_port": 65535},
+        {"port": 80, "to_port": 80},
+        {"protocol": "udp", "port": 53},
+        {"protocol": "-1", "port": None},
+        {"cidr": "0.0.0.0/0"},
+        {"cidr": None, "prefix_list_id": "pl-1"},
+        {"cidr": None, "security_group_id": "sg-1"},
+    ],
+)
+def test_a_rule_that_ec2_takes_is_taken(rule: dict[str, Any]) -> None:
+    """At every end of what it takes."""
+    merged = {key: value for key, value in {**WEB, **rule}.items() if value is not None}
+    for direction in ("ingress", "egress"):
+        assert check("web", arguments({direction: {"own": merged}}))[direction]["own"]["description"] == "Web"
+
+
+@pytest.mark.parametrize("ports", [(0, None), (-1, None), (65536, None), (65535, 65536), (0, 80), (None, 80)])
+def test_ports_that_are_none_are_refused(ports: tuple[int | None, int | None]) -> None:
+    """Beside each end."""
+    first, last = ports
+    rule = {**WEB, "port": first, "to_port": last}
+    given = {key: value for key, value in rule.items() if value is not None}
+    _, error = deploy({"egress": {"own": given}})
+    assert error == _report(
+        f"egress.own has the ports {first} to {first if last is None else last}, which are none. {PORTS}"
+    )
+
+
+def test_every_protocol_takes_no_range_either() -> None:
+    """A last port alone would be lost."""
+    rule = {"description": "All", "protocol": "-1", "to_port": 80, "cidr": "10.0.0.0/8"}
+    assert "egress.own allows every protocol, which takes no port" in deploy({"egress": {"own": rule}})[1]
+
+
+def test_rules_are_the_same_if_peer_ports_and_protocol_are() -> None:
+    """Each of them makes another rule; a range of one port is that port; what is unknown yet is not judged."""
+    other: list[dict[str, Any]] = [
+        {"protocol": "udp"}, {"port": 81}, {"to_port": 81}, {"cidr": "10.1.0.0/16"},
+        {"cidr": None, "security_group_id": "sg-1"}, {"cidr": None, "prefix_list_id": "sg-1"},
+    ]  # fmt: skip
+    for change in other:
+        rule = {key: value for key, value in {**WEB, **change}.items() if value is not None}
+        assert deploy({"egress": {"a": WEB, "b": rule}})[1] == ""
+    same = {**WEB, "to_port": 80, "description": "Other words"}
+    assert deploy({"ingress": {"a": WEB, "b": same, "c": same}})[1] == _report(
+        *(
+            f"ingress.{name} allows the same as ingress.a; EC2 refuses a rule that is there already. "
+            "Remove one of them."
+            for name in "bc"
+        )
+    )
+
+    async def known_later() -> Any:
+        group = pulumi.Output.from_input("sg-1")
+        rule = {"description": "Later", "protocol": "tcp", "port": 80, "security_group_id": group}
+        return check("web", arguments({"egress": {"a": rule, "b": rule, "c": WEB}}))
+
+    assert set(asyncio.run(known_later())["egress"]) == {"a", "b", "c"}
+
+
+def test_four_groups_beside_their_own_are_taken() -> None:
+    """The most that a policy has; a group that is not known yet counts."""
+    assert deploy({"additional_security_group_ids": ["sg-1", "sg-2", "sg-3", "sg-4"]})[1] == ""
+
+
+def test_the_ports_at_both_ends_can_be_probed() -> None:
+    """And each has a rule."""
+    given = check("web", arguments({"probe_ports": [1, 65535]}))
+    assert [each["port"] for each in ingress_rules(given).values()] == [1, 65535]
 
 
 def test_the_component_adds_dns_and_probes_to_what_it_is_given() -> None:
@@ -465,39 +589,133 @@ def test_the_component_adds_dns_and_probes_to_what_it_is_given() -> None:
             (TrafficProtocol.TCP, 8080, expected), (TrafficProtocol.TCP, 9090, expected)}  # fmt: skip
 
 
-def test_the_engine_is_asked_for_rules_before_the_policy() -> None:
-    """The group and every rule on both sides are there before the SecurityGroupPolicy that pods start with."""
-    made, error = deploy(
-        {
-            "pod_selector": {"match_expressions": [{"key": "app", "operator": "In", "values": ["web"]}]},
-            "egress": {"range": {**WEB, "to_port": 90}},
-            "additional_security_group_ids": ["sg-1"],
-        }
-    )
-    assert error == ""
-    kinds = [kind for kind, _, _ in made.asked]
-    assert kinds[-1] == POLICY
-    assert (kinds.count(EGRESS), kinds.count(INGRESS)) == (3, 2)
-    [policy] = [inputs for kind, _, inputs in made.asked if kind == POLICY]
-    assert policy["metadata"] == {"namespace": "shop"}
-    assert policy["spec"] == {
-        "podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]},
-        "securityGroups": {"groupIds": ["web-id", "sg-1"]},
+FULL: dict[str, Any] = {
+    "node_security_group_id": "sg-nodes",
+    "pod_selector": {
+        "match_labels": {"tier": "web"},
+        "match_expressions": [{"key": "app", "operator": "In", "values": ["web"]}],
+    },
+    "egress": {
+        "range": {**WEB, "to_port": 90},
+        "objects": {"description": "S3", "protocol": "tcp", "port": 443, "prefix_list_id": "pl-1"},
+        "all": {"description": "All", "protocol": "-1", "security_group_id": "sg-2"},
+    },
+    "ingress": {"web": {**WEB, "protocol": "udp"}},
+    "probe_ports": [8080],
+    "additional_security_group_ids": ["sg-1"],
+    "tags": {"team": "shop"},
+}
+OF_THE_GROUP: dict[str, Any] = {"securityGroupId": "web-id", "tags": {"team": "shop"}}
+
+
+def test_all_that_the_engine_is_asked_for() -> None:
+    """To the letter: which peer, which ports, and what an auditor reads beside them."""
+    made, told = recorded(FULL)
+    assert made.of_kind(GROUP) == {
+        "web": {"description": "Pods of shop: web", "tags": {"team": "shop"}, "vpcId": "vpc-1"},
     }
-    named = {name: inputs for _, name, inputs in made.asked}
-    assert (named["web-to-range"]["fromPort"], named["web-to-range"]["toPort"]) == (80, 90)
-    for protocol in ("udp", "tcp"):
-        there = named[f"web-at-core-dns-{protocol}"]
-        assert (there["securityGroupId"], there["referencedSecurityGroupId"]) == ("sg-cluster", "web-id")
-        assert (there["ipProtocol"], there["fromPort"], there["toPort"]) == (protocol, 53, 53)
+    dns = {**OF_THE_GROUP, "fromPort": 53, "referencedSecurityGroupId": "sg-cluster", "toPort": 53}
+    why = "at CoreDNS, when the cache of the node does not answer"
+    assert made.of_kind(EGRESS) == {
+        "web-to-core-dns-udp": {**dns, "description": f"DNS over UDP {why}", "ipProtocol": "udp"},
+        "web-to-core-dns-tcp": {**dns, "description": f"DNS over TCP {why}", "ipProtocol": "tcp"},
+        "web-to-range": {
+            **OF_THE_GROUP,
+            "cidrIpv4": "10.0.0.0/16",
+            "description": "Web",
+            "fromPort": 80,
+            "ipProtocol": "tcp",
+            "toPort": 90,
+        },
+        "web-to-objects": {
+            **OF_THE_GROUP,
+            "description": "S3",
+            "fromPort": 443,
+            "ipProtocol": "tcp",
+            "prefixListId": "pl-1",
+            "toPort": 443,
+        },
+        "web-to-all": {
+            **OF_THE_GROUP,
+            "description": "All",
+            "ipProtocol": "-1",
+            "referencedSecurityGroupId": "sg-2",
+        },
+    }
+    at_core_dns = {
+        "fromPort": 53,
+        "referencedSecurityGroupId": "web-id",
+        "securityGroupId": "sg-cluster",
+        "tags": {"team": "shop"},
+        "toPort": 53,
+    }
+    assert made.of_kind(INGRESS) == {
+        "web-from-kubelet-8080": {
+            **OF_THE_GROUP,
+            "description": "Probes of the kubelet on port 8080",
+            "fromPort": 8080,
+            "ipProtocol": "tcp",
+            "referencedSecurityGroupId": "sg-nodes",
+            "toPort": 8080,
+        },
+        "web-from-web": {
+            **OF_THE_GROUP,
+            "cidrIpv4": "10.0.0.0/16",
+            "description": "Web",
+            "fromPort": 80,
+            "ipProtocol": "udp",
+            "toPort": 80,
+        },
+        "web-at-core-dns-udp": {
+            **at_core_dns, "description": "DNS over UDP from the pods of shop: web", "ipProtocol": "udp",
+        },
+        "web-at-core-dns-tcp": {
+            **at_core_dns, "description": "DNS over TCP from the pods of shop: web", "ipProtocol": "tcp",
+        },
+    }  # fmt: skip
+    assert made.of_kind(POLICY) == {
+        "web": {
+            "apiVersion": "vpcresources.k8s.aws/v1beta1",
+            "kind": "SecurityGroupPolicy",
+            "metadata": {"namespace": "shop"},
+            "spec": {
+                "podSelector": {
+                    "matchLabels": {"tier": "web"},
+                    "matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}],
+                },
+                "securityGroups": {"groupIds": ["web-id", "sg-1"]},
+            },
+        }
+    }
+    assert told == {"group": "web-id", "policy": "web-0a1b"}
+    assert made.outputs["web"] == {"securityGroupId": "web-id", "policyName": "web-0a1b"}
+    children = [request for (kind, _), request in made.requests.items() if "index" not in kind and "Stack" not in kind]
+    assert len(children) == 11
+    assert {request.parent.rpartition(":")[2] for request in children} == {"web"}
+    assert ("eks-node-local-dns:index:PodSecurityGroup", "web") in made.requests
+
+
+def test_without_more_there_is_dns_and_nothing_else() -> None:
+    """Every optional argument left out; an empty selector is every pod of the namespace."""
+    made, _ = recorded({"pod_selector": None, "service_account_selector": {}})
+    assert list(made.of_kind(EGRESS)) == ["web-to-core-dns-udp", "web-to-core-dns-tcp"]
+    assert list(made.of_kind(INGRESS)) == ["web-at-core-dns-udp", "web-at-core-dns-tcp"]
+    assert made.inputs(GROUP, "web")["tags"] == {}
+    assert made.inputs(POLICY, "web")["spec"] == {
+        "serviceAccountSelector": {}, "securityGroups": {"groupIds": ["web-id"]},
+    }  # fmt: skip
+
+
+def test_the_pods_can_be_told_by_their_service_account() -> None:
+    """By its labels, spelt as Kubernetes spells them."""
+    labelled = {"match_labels": {"app": "web"}}
+    made, _ = recorded({"pod_selector": None, "service_account_selector": labelled})
+    assert made.inputs(POLICY, "web")["spec"]["serviceAccountSelector"] == {"matchLabels": {"app": "web"}}
 
 
 def test_the_policy_waits_for_every_rule() -> None:
     """No pod can get the group before the group, and CoreDNS' group, have all their rules."""
-    made = Registrations()
-    monitor = DependencyMonitor(made)
-    given = arguments({"probe_ports": [8080], "ingress": {"web": WEB}, "egress": {"web": WEB}})
-    assert error_of(made, lambda: PodSecurityGroup("web", given), monitor) == ""
-    rules = {name for kind, name, _ in made.asked if kind in {INGRESS, EGRESS}}
+    made, _ = recorded({"probe_ports": [8080], "ingress": {"web": WEB}, "egress": {"web": WEB}})
+    rules = {name for kind in (INGRESS, EGRESS) for name in made.of_kind(kind)}
     assert len(rules) == 7
-    assert rules <= monitor.waits_for[POLICY]
+    assert made.waits_for(POLICY, "web") == {*rules, "web"}

@@ -15,6 +15,7 @@ from components.running_cluster import strict_pods_guard
 from components.running_cluster.cni_state import CniState, verified_at
 from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from components.running_cluster.strict_pods_guard import StrictPodsError, has_to_look, problem, second_cache, unknown
+from tests.aws_node import STANDARD, STRICT, aws_node_daemon_set, aws_node_pod
 
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 SERVICE = "kubernetes:core/v1:Service"
@@ -32,12 +33,9 @@ def cache(**settings: Any) -> dict[str, Any]:
     return objects(**settings)["daemonSet"]
 
 
-def aws_node(mode: str = "standard", pod_eni: str = "true", node: str = "node-1") -> dict[str, Any]:
-    """Return aws-node's pod or, as far as it matters here, its DaemonSet."""
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": pod_eni}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    spec = {"nodeName": node, "containers": [{"name": "aws-node", "env": environment}]}
-    return {"spec": {**spec, "template": {"spec": spec}}}
+def aws_node(mode: str = "standard", pod_eni: str = "true") -> dict[str, Any]:
+    """Return the DaemonSet aws-node."""
+    return aws_node_daemon_set({"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": pod_eni})
 
 
 def pod(name: str, **other: Any) -> SecurityGroupPod:
@@ -114,7 +112,7 @@ def test_a_mode_that_would_make_strict_pods_is_refused_too() -> None:
         "have no DNS. Set vpcCni.podSecurityGroupEnforcingMode (or POD_SECURITY_GROUP_ENFORCING_MODE of the vpc-cni "
         "add-on) to standard first."
     )
-    rolling = [aws_node("strict", node="b"), aws_node("strict", node="a"), aws_node(node="c")]
+    rolling = [aws_node_pod(STRICT, "b"), aws_node_pod(STRICT, "a"), aws_node_pod(STANDARD, "c")]
     assert problem(CniState(aws_node=aws_node(), aws_node_pods=rolling)) == (
         "aws-node still runs in strict mode on a, b: pods with a security group made there would have no DNS. Wait "
         "for `kubectl -n kube-system rollout status daemonset/aws-node`."
@@ -152,13 +150,20 @@ def kubeconfig(**user: Any) -> str:
     })  # fmt: skip
 
 
-def check(kind: str = DAEMON_SET, *, ignore: bool = False, text: str = kubeconfig(token="t")) -> None:  # noqa: S106  # of nobody
-    """Run the hook's function before an installation."""
+def check(
+    kind: str = DAEMON_SET,
+    *,
+    ignore: bool = False,
+    text: str = kubeconfig(token="t"),  # noqa: S106  # of nobody
+    old: dict[str, Any] | None = None,
+) -> None:
+    """Run the hook's function before an installation, or before a change of what was installed with settings."""
 
     async def run() -> None:
         hook = strict_pods_guard._check(pulumi.Output.from_input(text), ignore=ignore)
-        made = objects()["daemonSet" if kind == DAEMON_SET else "upstreamService"]
-        await hook(pulumi.ResourceHookArgs("urn", "", "name", kind, new_inputs=made))
+        guarded = "daemonSet" if kind == DAEMON_SET else "upstreamService"
+        before = None if old is None else objects(**old)[guarded]
+        await hook(pulumi.ResourceHookArgs("urn", "", "name", kind, old_inputs=before, new_inputs=objects()[guarded]))
 
     asyncio.run(run())
 
@@ -203,11 +208,47 @@ def test_repairing_what_is_installed_is_not_stopped(
         check(kind)
 
 
+@pytest.mark.parametrize("kind", [SERVICE, DAEMON_SET])
+def test_a_change_is_looked_at_if_it_can_take_dns_from_somebody(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Then it is refused like an installation, and what is there stays; any other asks nobody."""
+    state = CniState(aws_node=aws_node(), pods=[pod("a")], cache=cache(interception="upstream"))
+    monkeypatch.setattr(strict_pods_guard, "_ask", lambda _kubeconfig: (state, []))
+    with pytest.raises(StrictPodsError) as refused:
+        check(kind, old={"interception": "upstream"})
+    assert str(refused.value).startswith("The cache is left as it is.\n1 running pod with a security group is not")
+    with pytest.raises(StrictPodsError, match="1 running pod"):
+        check(kind, old={"ignoreStrictPods": True})
+    monkeypatch.delattr(strict_pods_guard, "_ask")
+    check(kind, old={"image": "registry.k8s.io/dns/k8s-dns-node-cache:1.26.9"})
+
+
+def test_a_change_of_the_first_object_is_no_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the cache that runs is as the change would have it: the state may be behind, and pods are at stake."""
+    state = CniState(aws_node=aws_node(), pods=[pod("a")], cache=cache())
+    monkeypatch.setattr(strict_pods_guard, "_ask", lambda _kubeconfig: (state, []))
+    with pytest.raises(StrictPodsError, match="1 running pod"):
+        check(SERVICE, old={"interception": "upstream"})
+
+
+def test_the_guard_is_asked_before_both_that_are_made_and_changed() -> None:
+    """Its name begins with the cache's, as two of one name end a run."""
+    made = {}
+
+    class Hook(pulumi.ResourceHook):
+        def __init__(self, name: str, callback: Any, *_more: object) -> None:
+            made[name] = callback
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pulumi, "ResourceHook", Hook)
+        strict_pods_guard.strict_pods_guard("dns", "kubeconfig", ignore=False)  # type: ignore[arg-type]
+    assert list(made) == ["dns-strict-pods"]
+
+
 def test_a_second_cache_is_refused_whatever_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is said of it; without one nothing is."""
     assert second_cache([]) is None
     monkeypatch.setattr(strict_pods_guard, "_ask", lambda _kubeconfig: (CniState(), ["dns/nodelocaldns (x)"]))
-    with pytest.raises(StrictPodsError) as refused:
+    with pytest.raises(StrictPodsError, match="a NodeLocal DNS cache") as refused:
         check(SERVICE, ignore=True)
     assert str(refused.value) == (
         "The cache is not installed.\n"

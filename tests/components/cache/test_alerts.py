@@ -13,7 +13,7 @@ from components.cache.alerts import Alert, alerts, prometheus_rule_spec
 from components.cache.dashboard import dashboard
 from tools import locate
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks" / "alerts.md"
+RUNBOOK = Path(__file__).parents[3] / "docs" / "runbooks" / "alerts.md"
 ARGUMENTS: tuple[str, str, int] = ("node-local-dns", "kube-system", 300)
 ALERTS = {each.name: each for each in alerts(*ARGUMENTS)}
 

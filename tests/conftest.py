@@ -11,9 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.programs import Programs
 
-def pytest_configure() -> None:
-    """Take SIGINT again where this runs in the background: the commands that tests interrupt would ignore it, too."""
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Provide programs; take SIGINT again in the background: the commands that tests interrupt would ignore it, too."""
+    config.pluginmanager.register(Programs())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

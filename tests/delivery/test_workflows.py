@@ -20,6 +20,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 STACKS = {path.stem.removeprefix("Pulumi.") for path in (ROOT / "stacks").glob("Pulumi.*.yaml")}
 
 
+@pytest.mark.needs("actionlint")
 def test_workflows_pass_actionlint() -> None:
     """GitHub will understand every workflow, expressions and shell included."""
     shellcheck = f"-shellcheck={Path(sys.prefix, 'bin', 'shellcheck')}"

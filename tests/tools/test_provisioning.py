@@ -64,13 +64,10 @@ def test_a_missing_compiler_is_said_in_one_sentence_with_the_remedy(
 ) -> None:
     """Who has no Go is told to install it, not shown a traceback."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    provisioning._on_path.cache_clear()
+    monkeypatch.setitem(PROGRAMS, "absent", PROGRAMS["node-cache-stand-in"])
     provisioning._go_version.cache_clear()
-    try:
-        with pytest.raises(MissingToolError, match=r"Go compiler is missing.*install Go \d+\.\d+ or newer"):
-            locate("node-cache-stand-in")
-    finally:
-        provisioning._on_path.cache_clear()
+    with pytest.raises(MissingToolError, match=r"Go compiler is missing.*install Go \d+\.\d+ or newer"):
+        locate("absent")
 
 
 @pytest.mark.parametrize("answer", ["echo go1.20.5", "echo cannot fetch a newer one >&2; exit 1"])
@@ -83,11 +80,12 @@ def test_an_old_compiler_is_said_in_one_sentence_with_the_version_that_go_mod_wa
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(provisioning, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setitem(PROGRAMS, "absent", PROGRAMS["node-cache-stand-in"])
     provisioning._go_version.cache_clear()
     newest = max(needed_go(each.source) for each in PROGRAMS.values() if isinstance(each, GoProgram))
     try:
         with pytest.raises(MissingToolError, match="is too old for the project's tools: install Go") as refused:
-            locate("node-cache-stand-in")
+            locate("absent")
     finally:
         provisioning._go_version.cache_clear()
     assert f"install Go {newest.major}.{newest.minor} or newer" in str(refused.value)

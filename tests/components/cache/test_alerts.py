@@ -252,6 +252,7 @@ def test_the_cases_are_about_the_alerts_metrics(name: str) -> None:
         assert metrics_of(ALERTS[name].expression) == {each.partition("{")[0] for each in series}
 
 
+@pytest.mark.needs("promtool")
 def test_prometheus_accepts_the_rules_and_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     """`promtool check rules` finds nothing wrong in any of them."""
     records = [{"record": f"query:{index}", "expr": each} for index, each in enumerate(dashboard_queries())]
@@ -260,6 +261,7 @@ def test_prometheus_accepts_the_rules_and_the_queries_of_the_dashboard(tmp_path:
     _promtool("check", "rules", "--lint-fatal", rules, queries)
 
 
+@pytest.mark.needs("promtool")
 def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> None:
     """`promtool test rules`: two hours of each case. What fires does not flap in the last quarter of an hour."""
     _written(tmp_path / "rules.yaml", prometheus_rule_spec(*ARGUMENTS, "https://example.com/alerts.md"))

@@ -27,6 +27,8 @@ from components.cache.corefile import EXTRA_PLUGINS, CorefileSettings, render
 from components.cache.dashboard import dashboard
 from tools import locate
 
+pytestmark = pytest.mark.needs("node-cache-stand-in")
+
 OWN, CLUSTER_DNS, UPSTREAMS = (f"127.{os.getpid() % 200 + 20}.53.{last}" for last in (1, 2, 3))
 FROM_ELSEWHERE = {
     "up": "Prometheus itself",

@@ -1,19 +1,22 @@
 """A kubelet for one DaemonSet: runs a pod's containers as its template says, in namespaces instead of an image."""
 
+import contextlib
 import http.client
+import itertools
 import os
+import select
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.cache.interception import NODE_CACHE
-from lab.namespaces import LabError
+from components.cache.interception import NODE_CACHE, upstream_rules
+from lab.namespaces import BUSY_SECONDS, LabError
 from lab.node import NODE, NODE_NAME, VPC_RESOLVER, Node
 from tools import locate
 
@@ -32,7 +35,11 @@ _IPTABLES = Path(__file__).with_name("iptables.sh")
 _CONTAINER = Path(__file__).with_name("container.sh")
 
 LEAST_GRACE_SECONDS = 2.0
-"""What a container gets to end even when the pod's grace is used up (minimumGracePeriodInSeconds of the kubelet)."""
+"""What a container gets to end even when the pod's grace is used up (minimumGracePeriodInSeconds of the kubelet).
+
+Here a container that works gets `BUSY_SECONDS` more, because the lab shows what an end leaves behind and not how fast
+it is: a kubelet kills it.
+"""
 
 
 def node_cache() -> Path:
@@ -110,13 +117,12 @@ class Container:
     def _first_process(self) -> int:
         """Return the process id, as the lab sees it, of the container's process 1."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        for _ in range(100):
-            if self._process.poll() is not None:
-                break
+        end = time.monotonic() + BUSY_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
             found = children.read_text().split()
             if found:
                 return int(found[0])
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise LabError(f"container {self.name} did not start: {self.log.read_text()}")
 
     @property
@@ -160,7 +166,25 @@ class Container:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the container's process 1."""
         if self.running:
-            os.kill(self.main_process, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(self.main_process, number)
+
+    def kill(self) -> None:
+        """Kill the container's process 1 and return in the moment in which it is gone."""
+        self.until_gone(lambda: self.signal(signal.SIGKILL))
+
+    def until_gone(self, after: Callable[[], None] = lambda: None) -> None:
+        """Call `after`, and return in the moment in which process 1 is gone, with its sockets."""
+        try:
+            process = os.pidfd_open(self.main_process)
+        except ProcessLookupError:
+            return
+        try:
+            after()
+            if not select.select([process], [], [], BUSY_SECONDS)[0]:
+                raise LabError(f"container {self.name} does not end.")
+        finally:
+            os.close(process)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the container to end and say whether it did."""
@@ -182,9 +206,17 @@ class Container:
         for each in before:
             each.wait(max(end - time.monotonic(), 0))
         self.signal(signal.SIGTERM)
-        if not self.wait(max(end - time.monotonic(), LEAST_GRACE_SECONDS)):
+        if not self.wait(max(end - time.monotonic(), LEAST_GRACE_SECONDS)) and (
+            self._hangs or not self.wait(BUSY_SECONDS)
+        ):
             self._process.kill()
             self._process.wait()
+
+    @property
+    def _hangs(self) -> bool:
+        """Whether process 1 was stopped, so that it does not end however long one waits."""
+        stat = Path(f"/proc/{self.main_process}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
 
 
 class Pod:
@@ -192,7 +224,9 @@ class Pod:
 
     `restart_seconds` is the pause before a container that ended is started again, and switches liveness probes on;
     a real kubelet's pause begins near zero and doubles from ten seconds to five minutes. Without it containers stay
-    dead, as in the middle of such a pause. `hidden` are paths of the image, as shell patterns, that are empty here.
+    dead, as in the middle of such a pause. With a `pace` of 2 startup and liveness probes come twice as often as the
+    template says: what they decide is the same, in half the time. `hidden` are paths of the image, as shell patterns,
+    that are empty here.
     """
 
     def __init__(
@@ -202,6 +236,7 @@ class Pod:
         name: str,
         *,
         restart_seconds: float | None = None,
+        pace: float = 1,
         hidden: Iterable[str] = (),
     ) -> None:
         self._node = node
@@ -210,18 +245,25 @@ class Pod:
         self._directory = node.directory / name
         self._hidden = tuple(hidden)
         self._restart_seconds = restart_seconds
-        self._ending, self._gone = threading.Event(), threading.Event()
+        self._pace = pace
+        self._ending, self._gone, self._counting = threading.Event(), threading.Event(), threading.Lock()
         node.closing.append(self._ending)
         self._mounts: Mapping[str, Path] = {}
         self.sidecars: list[Container] = []
         self.containers: list[Container] = []
         self.restarts = 0
-        """How many times a container was started again."""
+        """How many times a container was started again; that one is among the containers by then."""
 
     @property
     def surges(self) -> bool:
         """Whether an update starts the new pod before the old one ends."""
         return bool(self._objects["daemonSet"]["spec"]["updateStrategy"]["rollingUpdate"].get("maxSurge"))
+
+    @property
+    def _untracking(self) -> int:
+        """How many rules that untrack packets say that all are there: node-cache writes its own one by one."""
+        own = not any("-setupiptables=false" in each.get("args", ()) for each in self._spec["containers"])
+        return sum(rule.endswith("NOTRACK") for _, _, rule in upstream_rules("", "")) if own else 1
 
     def _volumes(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -249,7 +291,7 @@ class Pod:
         mounts = {each["mountPath"]: self._mounts[each["name"]] for each in spec.get("volumeMounts", ())}
         return Container(self._node, spec, mounts, self._directory, attempt=attempt, hidden=self._hidden)
 
-    def start(self, ready_seconds: float = 30) -> None:
+    def start(self, ready_seconds: float = BUSY_SECONDS) -> None:
         """Start the pod and wait until its containers have started and are ready."""
         self._directory.mkdir()
         self._node.prepare_interface()
@@ -271,7 +313,7 @@ class Pod:
             for containers in (self.sidecars, self.containers):
                 for place in range(len(containers)):
                     threading.Thread(target=self._keep, args=(containers, place), daemon=True).start()
-        self._node.settle()
+        self._node.settle(self._untracking)
 
     def _until_probed(self, container: Container, probe: str, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -282,27 +324,33 @@ class Pod:
 
     def _keep(self, containers: list[Container], place: int) -> None:
         """Watch one container for as long as the pod lives: kill it when it is not alive, and start it again."""
-        while not self._ending.is_set():
+        started = True  # by whoever started the pod
+        for attempt in itertools.count(1):
             container = containers[place]
-            self._watch(container)
+            self._watch(container, started=started)
             if self._ending.wait(self._restart_seconds):
                 break
-            self.restarts += 1
-            containers[place] = self._run(container.spec, self.restarts)
+            containers[place] = self._run(container.spec, attempt)
+            started = False
+            with self._counting:
+                self.restarts += 1
         # The kernel ends a container together with the thread that started it.
         self._gone.wait()
 
-    def _watch(self, container: Container) -> None:
-        """Return when the container has ended; run its liveness probe until then, from its first success on."""
-        probe: Spec = container.spec.get("livenessProbe", {})
-        failed, due, started = 0, time.monotonic(), False
+    def _watch(self, container: Container, *, started: bool) -> None:
+        """Return when the container has ended; run its startup probe until then or until it succeeds, then liveness."""
+        name, failed, due = "livenessProbe" if started else "startupProbe", 0, time.monotonic()
         while container.running and not self._ending.wait(0.02):
+            if name == "startupProbe" and name not in container.spec:
+                name = "livenessProbe"
+            probe: Spec = container.spec.get(name, {})
             if not probe or time.monotonic() < due:
                 continue
-            due = time.monotonic() + probe.get("periodSeconds", 10)
-            alive = container.probe("livenessProbe")
-            started = started or alive
-            failed = 0 if alive or not started else failed + 1
+            due = time.monotonic() + probe.get("periodSeconds", 10) / self._pace
+            if container.probe(name):
+                name, failed = "livenessProbe", 0
+                continue
+            failed += 1
             if failed >= probe.get("failureThreshold", 3) and not self._ending.is_set():
                 container.stop(probe.get("terminationGracePeriodSeconds", self._grace))
 
@@ -318,8 +366,7 @@ class Pod:
         """Kill containers without a warning: those named, or by default all but the sidecars."""
         every = [*self.sidecars, *self.containers]
         for container in [each for each in every if each.name in names] if names else list(self.containers):
-            container.signal(signal.SIGKILL)
-            container.wait(5)
+            container.kill()
 
     def freeze(self, *names: str) -> None:
         """Hang containers: those named, or by default all but the sidecars."""
@@ -350,11 +397,12 @@ class Pod:
         shutil.rmtree(self._directory)
 
 
-def replace(old: Pod, new: Pod) -> None:
-    """Replace a pod as the DaemonSet does: the new one first only where its update strategy allows a surge."""
-    if new.surges:
-        new.start()
-        old.stop()
-    else:
-        old.stop()
-        new.start()
+def replace(old: Pod, new: Pod, between: Callable[[], None] = lambda: None) -> None:
+    """Replace a pod as the DaemonSet does: the new one first only where its update strategy allows a surge.
+
+    `between` is called when the first of the two steps is done.
+    """
+    first, second = (new.start, old.stop) if new.surges else (old.stop, new.start)
+    first()
+    between()
+    second()

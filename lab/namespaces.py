@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeVar
@@ -14,6 +14,9 @@ from tools import locate
 
 PREFIX = "nodelocal-lab-"
 """Begins the name of every namespace of every lab; the maker's process id follows."""
+
+BUSY_SECONDS = 60.0
+"""How long a machine that is busy with other things may need for what takes a moment on a worker node."""
 
 _NETWORK = 0x40000000  # CLONE_NEWNET
 _HOME = Path("/run/netns")
@@ -57,18 +60,24 @@ def _alive(process: str) -> bool:
 
 
 def sweep() -> list[str]:
-    """Remove the namespaces of labs that are dead, and return their names."""
+    """Remove the namespaces of labs that are dead, and return their names.
+
+    Another lab may be doing the same.
+    """
     names = [path.name for path in _HOME.glob(f"{PREFIX}*")]
     stale = [name for name in names if not _alive(name.removeprefix(PREFIX).split("-")[0])]
     for name in stale:
-        subprocess.run([locate("ip"), "netns", "delete", name], check=True)
+        done = subprocess.run([locate("ip"), "netns", "delete", name], check=False, capture_output=True, text=True)
+        if done.returncode != 0 and (_HOME / name).exists():
+            raise LabError(f"{name}, which a dead lab left behind, cannot be removed: {done.stderr.strip()}")
     return stale
 
 
 class Namespace:
-    """One network namespace: a node, a pod, the VPC's router."""
+    """One network namespace: a node, a pod, the VPC's router; `environment` is added to that of commands in it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = {**os.environ, **(environment or {})}
         self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}-{name}"
         subprocess.run([locate("ip"), "netns", "add", self.name], check=True)
         self._descriptor = os.open(_HOME / self.name, os.O_RDONLY | os.O_CLOEXEC)
@@ -93,8 +102,9 @@ class Namespace:
     def run(self, *command: str | Path, given: str | None = None, check: bool = True) -> str:
         """Run a command here and return its output; raises `LabError` with what it said."""
         done = subprocess.run(
-            [*self.prefix, *map(str, command)], check=False, capture_output=True, text=True, input=given
-        )
+            [*self.prefix, *map(str, command)],
+            check=False, capture_output=True, text=True, input=given, env=self._environment,
+        )  # fmt: skip
         if check and done.returncode != 0:
             raise LabError(f"{self.name}: {' '.join(map(str, command))}: {done.stderr.strip()}")
         return done.stdout
@@ -112,7 +122,7 @@ class Namespace:
         """Start a process here that ends with the lab."""
         started = subprocess.Popen(
             [*self.prefix, *map(str, command)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment,
             start_new_session=True,  # Ctrl-C is for the lab, which then ends its processes in order
         )  # fmt: skip
         self._processes.append(started)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.cache.interception import INTERFACE
+from components.cache.interception import INTERFACE, socket_table_address
 from lab import kube_proxy, vpc_cni
-from lab.namespaces import LabError, Namespace
+from lab.namespaces import BUSY_SECONDS, LabError, Namespace
 from lab.vpc_cni import EnforcingMode, host_link
 from tools import locate
 
@@ -99,7 +99,9 @@ class Node:
         return self.machines["router"]
 
     def _machine(self, name: str) -> Namespace:
-        self.machines[name] = made = Namespace(name)
+        # The node's and its pods' iptables-legacy wait for one another, and for no other node's.
+        lock = self.directory / ("xtables.lock" if name == "host" else f"{name}.xtables.lock")
+        self.machines[name] = made = Namespace(name, {"XTABLES_LOCKFILE": str(lock)})
         # A node delivers between links that are not neighbours in any subnet; the kernel's check would not let it.
         made.sysctl(net__ipv4__ip_forward=1, net__ipv4__conf__all__rp_filter=0, net__ipv4__conf__default__rp_filter=0)
         with contextlib.suppress(LabError):  # a kernel without it; its addresses settle long after a link is up
@@ -169,11 +171,12 @@ class Node:
         with (self.directory / "coredns.log").open("wb") as log:
             started = self.machines["coredns"].start((locate("node-cache-stand-in"), "-conf", corefile), log)
         self.core_dns_process = started.pid
-        for _ in range(100):
-            if f"{CORE_DNS}:53" in self.machines["coredns"].run("ss", "-lun"):
-                return
-            time.sleep(0.05)
-        raise LabError(f"CoreDNS did not start: {(self.directory / 'coredns.log').read_text()}")
+        end = time.monotonic() + BUSY_SECONDS
+        sockets = Path("/proc/thread-self/net/udp")
+        while socket_table_address(CORE_DNS) not in self.machines["coredns"].call(sockets.read_text):
+            if started.poll() is not None or time.monotonic() > end:
+                raise LabError(f"CoreDNS did not start: {(self.directory / 'coredns.log').read_text()}")
+            time.sleep(0.01)
 
     def create_branch_pod(self, pod: BranchPod = SGP_POD) -> None:
         """Create a pod with a SecurityGroupPolicy, wired as the CNI's present mode says."""
@@ -219,16 +222,13 @@ class Node:
             return False
         return True
 
-    def settle(self) -> None:
-        """Wait until the cache's rules are there and no more are coming, which is after its pod is ready."""
-        end, since, last = time.monotonic() + 20, time.monotonic(), self.leftovers()
-        while time.monotonic() - since < 1 or not any("NOTRACK" in line for line in last):
+    def settle(self, untracking: int) -> None:
+        """Wait until so many of the cache's rules untrack packets, which may be after its pod is ready."""
+        end = time.monotonic() + BUSY_SECONDS
+        while (found := sum("NOTRACK" in line for line in self.leftovers())) < untracking:
             if time.monotonic() > end:
-                raise LabError(f"the cache's rules do not settle: {last}")
-            time.sleep(0.2)
-            now = self.leftovers()
-            if now != last:
-                since, last = time.monotonic(), now
+                raise LabError(f"the cache's rules do not come: {found} of {untracking} untrack packets.")
+            time.sleep(0.05)
 
     def why(self, server: str) -> str:
         """Return how the node routes a packet of the pod with a branch ENI to `server`."""

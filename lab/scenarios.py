@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.cache.corefile import NO_SOCKET_MATCH_ZONE
-from components.cache.interception import COMMENT, Interception
+from components.cache.interception import Interception
 from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from components.cluster import addon_configuration
 from lab import queries
@@ -56,13 +56,17 @@ class LoadCheck:
     protocol: str
     sent: int
     lost: int
+    in_flight: int
+    """How many of those lost had been asked and not been answered when somebody died, and so may be lost."""
+
     at_least: int
     at_most: int
+    """How many of the others may be lost."""
 
     @property
     def right(self) -> bool:
         """Whether it went as expected."""
-        return self.sent > 0 and self.at_least <= self.lost <= self.at_most
+        return self.sent > 0 and self.at_least <= self.lost - self.in_flight <= self.at_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +114,7 @@ class Report:
         def one(row: tuple[str, str, queries.Protocol, str | None]) -> Check:
             client, server, protocol, by = row
             name = None if question == "new name" else question
-            found = queries.answers(node.machines[client], server, protocol, name)
+            found = queries.answers(node.machines[client], server, protocol, name, expected=by is not None)
             return Check(
                 scenario=scenario, client=client, server=server, protocol=protocol, question=question,
                 answered=found is not None, expected=by is not None, answered_by=found, expected_by=by,
@@ -144,19 +148,11 @@ RATE = 2000
 TCP_RATE = 200
 """Connections a second, for one question each, beside them when a cache dies."""
 
-IN_FLIGHT = 200
-"""One in so many questions may be lost when a cache dies: what was asked and not answered at that moment."""
-
-IN_FLIGHT_SECONDS = 0.05
-"""What the kernel may need to close a killed process' sockets on a busy machine; questions until then are in flight."""
-
 NO_SOCKET_MATCH = "usr/lib/*/xtables/libxt_socket.so"
 """Hidden from the containers, the rule with the match is refused as by a kernel without it."""
 
 CHANGES: tuple[Interception, ...] = ("socket", "upstream")
 """The changes of the interception, from `upstream` on."""
-
-MASQUERADE = f"-s {CLUSTER_DNS} ! -o lo -j MASQUERADE -m comment --comment {COMMENT}"
 
 _one_at_a_time = threading.Lock()
 
@@ -174,12 +170,13 @@ def cache(
     name: str = "cache",
     *,
     restart_seconds: float | None = None,
+    pace: float = 1,
     hidden: Iterable[str] = (),
 ) -> Pod:
     """Return the cache's pod as the component renders it."""
     settings = NodeLocalDnsSettings(interception=interception)
     objects = manifests(settings, cluster_dns_ip=CLUSTER_DNS, upstream_ip=UPSTREAM)
-    return Pod(node, objects, name, restart_seconds=restart_seconds, hidden=hidden)
+    return Pod(node, objects, name, restart_seconds=restart_seconds, pace=pace, hidden=hidden)
 
 
 def managed_mode() -> EnforcingMode:
@@ -234,30 +231,35 @@ def _standard(interception: Interception) -> Callable[[Report, str], None]:
 
 
 def crash_under_load(node: Node, pod: Pod, title: str, *, loses_all: bool) -> list[LoadCheck]:
-    """Kill the cache without a warning and ask on for some seconds: half a percent may be lost, or all is."""
+    """Kill the cache without a warning and ask on: only what was in flight may be lost, or all is from then on."""
     client = node.machines["plain-pod"]
     with _under_load(client) as udp, queries.under_load(client, CLUSTER_DNS, TCP_RATE, protocol="tcp") as tcp:
         time.sleep(0.5)
         pod.crash()
-        before = {"udp": udp.sent, "tcp": tcp.sent}
-        time.sleep(4.5)
-    return [
-        _load(
-            title, load,
-            at_least=load.sent - before[protocol] if loses_all else 0,
-            at_most=load.sent if loses_all else load.sent // IN_FLIGHT,
-            protocol=protocol,
-        )
-        for protocol, load in {"udp": udp, "tcp": tcp}.items()
-    ]  # fmt: skip
+        dead = {"udp": udp.now(), "tcp": tcp.now()}
+        time.sleep(1.5)
+    checks: list[LoadCheck] = []
+    for protocol, load in {"udp": udp, "tcp": tcp}.items():
+        lost = load.sent - dead[protocol].sent if loses_all else 0
+        checks.append(_load(title, load, lost, lost, dead=[dead[protocol]], protocol=protocol))
+    return checks
 
 
 def _load(
-    scenario: str, load: queries.Load, at_least: int, at_most: int, *, client: str = "plain-pod", protocol: str = "udp"
+    scenario: str,
+    load: queries.Load,
+    at_least: int,
+    at_most: int,
+    *,
+    dead: Iterable[queries.Moment] = (),
+    client: str = "plain-pod",
+    protocol: str = "udp",
 ) -> LoadCheck:
+    """Say what a load came to, during which somebody died at the moments `dead`."""
+    in_flight = load.unanswered & {number for each in dead for number in each.unanswered}
     return LoadCheck(
-        scenario=scenario, client=client, protocol=protocol,
-        sent=load.sent, lost=load.lost, at_least=at_least, at_most=at_most,
+        scenario=scenario, client=client, protocol=protocol, sent=load.sent, lost=load.lost,
+        in_flight=len(in_flight), at_least=at_least, at_most=at_most,
     )  # fmt: skip
 
 
@@ -314,25 +316,30 @@ def change_of_interception(report: Report, title: str) -> None:
         for number, interception in enumerate(CHANGES):
             changed = f"{title} to {interception}"
             old, pod = pod, cache(node, interception, f"{interception}-{number}")
-            with _under_load(node.machines["plain-pod"]) as load:
+            with _under_load(node.machines["plain-pod"]) as load, ThreadPoolExecutor() as watching:
                 time.sleep(0.3)
-                replace(old, pod)
+                (ending,) = old.containers
+                death = watching.submit(lambda: (ending.until_gone(), load.now())[1])  # noqa: B023  # waited for here
+                halves: list[queries.Moment] = []
+                replace(old, pod, lambda: halves.append(load.now()))  # noqa: B023  # called here
+                halves.append(load.now())
                 time.sleep(0.5)
             # Node-cache writes its own rules one by one: for a moment questions go untracked and answers do not.
-            at_most = RATE // 4 if interception == "upstream" else load.sent // IN_FLIGHT
-            report.loads.append(_load(changed, load, 0, at_most))
+            at_most = halves[1].sent - halves[0].sent if interception == "upstream" else 0
+            report.loads.append(_load(changed, load, 0, at_most, dead=[death.result()]))
             # A cache that was `upstream` takes the interface with it; the new one looks every five seconds.
-            wait_for("the interface", lambda: _has_address(node), 10)
+            wait_for("the interface", lambda: _has_addresses(node))
             report.ask(changed, node, _expect(BOTH, BOTH, HOST[interception]))
         pod.stop()
         left = difference(before, node.snapshot())
         report.states.append(StateCheck(scenario=f"{title}: uninstalled", leftovers=left))
 
 
-def _has_address(node: Node) -> bool:
-    """Say whether the cache's address is on the node, where a kernel without dummy links gets the link from us."""
+def _has_addresses(node: Node) -> bool:
+    """Say whether the cache's addresses are on the node, where a kernel without dummy links gets the link from us."""
     node.prepare_interface()
-    return LOCAL in node.host.run(locate("ip"), "-oneline", "addr")
+    held = node.host.run(locate("ip"), "-oneline", "addr")
+    return all(f" {address}/32 " in held for address in SERVERS)
 
 
 def crash_loop(report: Report, title: str, times: int = 10) -> None:
@@ -340,26 +347,18 @@ def crash_loop(report: Report, title: str, times: int = 10) -> None:
     with managed_node() as node:
         pod = cache(node, restart_seconds=0.3)
         pod.start()
-        in_flight = 0
+        dead: list[queries.Moment] = []
         with _under_load(node.machines["plain-pod"]) as load:
             for number in range(1, times + 1):
                 time.sleep(0.3)
-                lost = min(_sample(load))
                 pod.crash()
                 # Asked before it was dead and not answered: whoever asks after that is answered by CoreDNS.
-                in_flight += min(load.lost - lost, int(RATE * IN_FLIGHT_SECONDS))
+                dead.append(load.now())
                 wait_for(f"restart {number} of the cache", lambda: pod.restarts == number)  # noqa: B023  # waited for here
                 wait_for("the cache", lambda: pod.containers[0].probe("readinessProbe"))
             time.sleep(0.3)
-        report.loads.append(_load(title, load, 0, in_flight))
+        report.loads.append(_load(title, load, 0, 0, dead=dead))
         report.ask(title, node, _expect(BOTH, BOTH, HOST["socket"]))
-
-
-def _sample(load: queries.Load) -> Iterator[int]:
-    """Yield how many questions are unanswered at some moments: the least of them have been lost for good."""
-    for _ in range(50):
-        yield load.lost
-        time.sleep(0.002)
 
 
 def wait_for(what: str, there: Callable[[], bool], seconds: float = 60) -> None:
@@ -387,14 +386,15 @@ def rules_flushed(report: Report, title: str, node: Node, interception: Intercep
     def rules() -> list[str]:
         return [line for line in node.leftovers() if line.startswith(f"{node.backend} ")]
 
-    chains = {(line.split()[1], line.split()[3]) for line in rules()}
-
     def flush() -> bool:
-        """Flush, and say whether nobody repaired anything before all of it was gone."""
-        for table, chain in chains:
-            # Kube-proxy's rules share this one, and nobody plays kube-proxy here and would write them again.
-            what = ("-D", chain, *MASQUERADE.split()) if table == "nat" else ("-F", chain)
-            node.host.run(node.iptables(), "-w", "-t", table, *what, check=table != "nat")
+        """Flush, a table at a time, and say whether nobody repaired anything before all of it was gone."""
+        for table in ("raw", "filter", "nat"):
+            # Kube-proxy's rules share the latter two, and nobody plays kube-proxy here and would write them again.
+            own = [line.split(maxsplit=3)[3] for line in rules() if line.split()[1] == table]
+            lines = ["-F PREROUTING", "-F OUTPUT"] if table == "raw" else [f"-D {each}" for each in own]
+            text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
+            # Somebody repaired in between: that is looked at below.
+            node.host.run(node.iptables("-restore"), "-w", "--noflush", given=text, check=False)
         return not rules()
 
     with _under_load(node.machines["plain-pod"], 500) as load:
@@ -423,7 +423,7 @@ def legacy_iptables(report: Report, title: str) -> None:
 def hung_cache(report: Report, title: str) -> None:
     """Stop the cache without ending it: it keeps its socket, so pods wait until the liveness probe ends it."""
     with managed_node() as node:
-        pod = cache(node, restart_seconds=0.3)
+        pod = cache(node, restart_seconds=0.3, pace=5)
         pod.start()
         with queries.under_load(node.machines["plain-pod"], CLUSTER_DNS, 50) as load:
             pod.freeze()
@@ -447,12 +447,12 @@ def no_socket_match(report: Report, title: str) -> None:
         with _under_load(node.machines["plain-pod"]) as load:
             time.sleep(0.5)
             pod.crash()
-            dead = load.sent
+            dead = load.now()
             wait_for("the fallback", lambda: not any("NOTRACK" in line for line in node.leftovers()))
-            watched = load.sent
+            watched = load.now()
             time.sleep(1)
         # Lost is what is asked between the cache's death and the moment in which the rules are seen gone.
-        report.loads.append(_load(f"{title}: cache killed", load, 1, watched - dead + load.sent // 200))
+        report.loads.append(_load(f"{title}: cache killed", load, 1, watched.sent - dead.sent, dead=[dead]))
         report.ask(f"{title}: cache killed", node, UNCACHED)
         pod.stop()
         report.states.append(

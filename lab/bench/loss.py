@@ -1,5 +1,6 @@
 """Questions lost when the cache crashes, restarts or is updated, under upstream's rules and ours at once."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,6 @@ from lab.node import CLUSTER_DNS
 
 OFFERED = 1000
 """Questions per second while something happens to the cache."""
-
-IN_FLIGHT_SECONDS = 0.05
-"""What the kernel may need to close a killed process' sockets on a busy machine; questions until then are in flight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +34,36 @@ class Loss:
     lost: int
     """Questions never answered."""
 
+    in_flight: int
+    """Those of them that were asked and not answered when the cache was dead."""
 
-def _crash(subject: Subject) -> None:
+
+def _crash(subject: Subject, load: queries.Load) -> queries.Moment:
     assert subject.pod is not None  # noqa: S101  # both subjects have a cache
     subject.pod.crash()
+    dead = load.now()
     time.sleep(1)
+    return dead
 
 
-def _restart(subject: Subject) -> None:
+def _restart(subject: Subject, load: queries.Load) -> queries.Moment:
     assert subject.pod is not None  # noqa: S101  # same
     restarts = subject.pod.restarts
     subject.pod.crash()
+    dead = load.now()
     while subject.pod.restarts == restarts or not subject.pod.containers[0].probe("readinessProbe"):
         time.sleep(0.05)
+    return dead
 
 
-def _update(subject: Subject) -> None:
-    """Replace the pod as the DaemonSet does."""
+def _update(subject: Subject, load: queries.Load) -> queries.Moment:
+    """Replace the pod as the DaemonSet does; nobody dies."""
     assert subject.pod is not None  # noqa: S101  # same
     old, new = subject.pod, subject.new_pod(restart_seconds=0)
+    begun = queries.Moment(sent=load.sent, unanswered=frozenset())
     replace(old, new)
     subject.pod = new
+    return begun
 
 
 def _renew(subject: Subject) -> None:
@@ -65,21 +72,24 @@ def _renew(subject: Subject) -> None:
     subject.start()
 
 
-EVENTS: dict[str, Callable[[Subject], None]] = {"rolling update": _update, "restart": _restart, "crash": _crash}
+EVENTS: dict[str, Callable[[Subject, queries.Load], queries.Moment]] = {
+    "rolling update": _update, "restart": _restart, "crash": _crash,
+}  # fmt: skip
 """From the mildest to the one after which there is no cache."""
 
 
 def _one(subject: Subject, event: str, number: int) -> Loss:
     interception = subject.variant.interception
     assert interception is not None  # noqa: S101  # same
-    with queries.under_load(subject.client, CLUSTER_DNS, OFFERED) as load:
+    # Where nearly all are lost, they are asked all the same: how many, is what is measured.
+    at_once = math.inf if interception == "upstream" and event != "rolling update" else queries.AT_ONCE
+    with queries.under_load(subject.client, CLUSTER_DNS, OFFERED, at_once=at_once) as load:
         time.sleep(0.5)
-        before = load.sent
-        EVENTS[event](subject)
+        moment = EVENTS[event](subject, load)
         time.sleep(0.3)
     return Loss(
-        event=event, interception=interception, round=number,
-        sent=load.sent, sent_after=load.sent - before, lost=load.lost,
+        event=event, interception=interception, round=number, sent=load.sent, sent_after=load.sent - moment.sent,
+        lost=load.lost, in_flight=len(load.unanswered & moment.unanswered),
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 import math
 import random
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.bench import dnsperf
 from lab.bench.subject import Subject
-from lab.bench.workloads import Workload
+from lab.bench.workloads import CLUSTER_TTL, Workload
 from lab.namespaces import LabError
 from lab.node import CLUSTER_DNS
 
@@ -70,6 +71,9 @@ class Sample:
     reached_coredns: float
     """Share of the questions (in percent) that CoreDNS had to answer, the first ones for each name aside."""
 
+    expired: float
+    """The same for names that were asked again only because they expired, at most."""
+
     cache_cpu: float
     """Processor time of the cache per question, in microseconds."""
 
@@ -94,11 +98,11 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def measure(subject: Subject, workload: Workload, number: int, seconds: float) -> Sample:
     """Measure one workload once: throughput, then latency, with names nobody has asked for before."""
 
-    def once(tag: str, *options: str | float) -> tuple[dnsperf.Outcome, float, float, float]:
+    def once(tag: str, *options: str | float) -> tuple[dnsperf.Outcome, float, float, float, float]:
         names = workload.names(f"{number}{tag}", workload.count)
         if workload.repeated:
             dnsperf.run(subject.client, CLUSTER_DNS, names, "-n", 1)
-        before = subject.counters()
+        before, begun = subject.counters(), time.monotonic()
         ends = ("-l", seconds) if workload.repeated else ("-l", seconds, "-n", 1)
         found = dnsperf.run(subject.client, CLUSTER_DNS, names, *ends, *options)
         after = subject.counters()
@@ -109,9 +113,11 @@ def measure(subject: Subject, workload: Workload, number: int, seconds: float) -
             after.coredns_queries - before.coredns_queries,
             after.cache_cpu - before.cache_cpu,
             after.coredns_cpu - before.coredns_cpu,
+            # What is about to expire is fetched before it does.
+            len(set(names)) * (1 + (time.monotonic() - begun) / (CLUSTER_TTL / 2)),
         )
 
-    fast, reached, cache_cpu, coredns_cpu = once("t")
+    fast, reached, cache_cpu, coredns_cpu, expired = once("t")
     slow = once("l", "-v", "-Q", OFFERED)[0]
     return Sample(
         subject=subject.variant.name,
@@ -122,6 +128,7 @@ def measure(subject: Subject, workload: Workload, number: int, seconds: float) -
         p99_microseconds=percentile(slow.latencies, 99) * _MICROSECONDS,
         lost=fast.sent - fast.completed + slow.sent - slow.completed,
         reached_coredns=100 * reached / fast.sent,
+        expired=100 * expired / fast.sent,
         cache_cpu=cache_cpu / fast.sent * _MICROSECONDS,
         coredns_cpu=coredns_cpu / fast.sent * _MICROSECONDS,
         cache_memory=subject.cache_memory(),

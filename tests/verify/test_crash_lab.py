@@ -18,7 +18,7 @@ from verify.probe import COLLECTOR, environment
 from verify.questions import Addresses, Client, Names
 from verify.watching import Watch
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 CLIENTS: tuple[Client, ...] = ("plain", "branch")
 
@@ -51,7 +51,7 @@ def crash(pod: Pod) -> None:
     (container,) = pod.containers
     assert container.name == CACHE_CONTAINER
     container.execute(CRASH)
-    assert container.wait(10)
+    assert container.wait(60)
 
 
 def judged(interception: Interception, *, restart_seconds: float | None, crashes: bool = True) -> tuple[Result, Result]:

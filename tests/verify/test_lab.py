@@ -1,6 +1,5 @@
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,7 +14,7 @@ from tools import locate
 from verify.findings import Verdict
 from verify.questions import Client
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 OTHER_GATEWAY = "10.0.3.1"
 """Stands for another node: no DNS, no metrics and no health there."""
@@ -75,10 +74,7 @@ def test_port_taken_by_another_is_named() -> None:
         corefile.write_text(".:53 {\n  template ANY ANY {\n    rcode REFUSED\n  }\n}\n")
         with (node.directory / "other.log").open("wb") as log:
             node.host.start((locate("node-cache-stand-in"), "-conf", corefile), log)
-        for _ in range(100):
-            if ":53" in node.host.run("ss", "-Hlun"):
-                break
-            time.sleep(0.05)
+        scenarios.wait_for("the other", lambda: ":53" in node.host.run("ss", "-Hlun"))
         assert list(named(findings(node, installation()))) == ["port 53 is free"]
 
 

@@ -1,7 +1,6 @@
 """Every scenario of the lab, looked at wherever it stands still."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -11,10 +10,10 @@ from components.cache.interception import Interception
 from lab import scenarios
 from lab.kubelet import Pod
 from lab.node import Node, worker_node
-from verify.findings import Finding, Verdict
+from verify.findings import Verdict
 from verify.installation import Installation
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 class Stage(NamedTuple):
@@ -232,35 +231,14 @@ def test_every_scenario_is_looked_at() -> None:
     assert set(STAGES).isdisjoint(NOWHERE_STILL)
 
 
-class Look(NamedTuple):
-    """What was found at a stage, and what was to be."""
-
-    expected: tuple[str, ...]
-    said: str
-    found: list[Finding]
-
-
-def looks(name: str) -> list[Look]:
-    """Go through a scenario and look at each stage."""
-    return [Look(each.expected, each.said, findings(each.node, each.installed)) for each in STAGES[name]()]
-
-
-@pytest.fixture(scope="module")
-def looked() -> Iterator[Callable[[str], list[Look]]]:
-    """Return what waits for a scenario's looks: all go on at once, for most of their time is waiting."""
-    with ThreadPoolExecutor(max_workers=scenarios.AT_ONCE) as pool:
-        running = {name: pool.submit(looks, name) for name in STAGES}
-        yield lambda name: running[name].result()
-
-
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", STAGES)
-def test_scenario_is_judged_right(looked: Callable[[str], list[Look]], name: str) -> None:
+def test_scenario_is_judged_right(name: str) -> None:
     """What is wrong is named by the check meant for it, and by no other; where nothing is, every check says so."""
-    for number, (expected, said, found) in enumerate(looked(name), start=1):
+    for number, stage in enumerate(STAGES[name](), start=1):
+        found = findings(stage.node, stage.installed)
         wrong = named(found)
-        assert tuple(wrong) == expected, f"stage {number}: {wrong}"
-        if expected:
-            assert said in wrong[expected[0]]
+        assert tuple(wrong) == stage.expected, f"stage {number}: {wrong}"
+        if stage.expected:
+            assert stage.said in wrong[stage.expected[0]]
         else:
             assert [each for each in found if each.verdict is not Verdict.OK] == [], f"stage {number}"

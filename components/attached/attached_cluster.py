@@ -15,8 +15,9 @@ from components.attached.source import SourceSettings
 from components.attached.suitability import Running, Wanted, can_be_asked, refusals, version_to_be, warnings
 from components.attached.vpc_cni_takeover import environment, with_our_values
 from components.cluster.cluster_dns import read_cluster_dns
-from components.cluster.kubeconfig import kubeconfig
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
+from components.running_cluster.kubeconfig import kubeconfig
 from components.running_cluster.strict_pods import Manifest
 
 _READ = {
@@ -41,8 +42,11 @@ class AttachedClusterArgs:
     existing: ExistingCluster
     """The cluster, as AWS describes it."""
 
-    kubeconfig: str
-    """How its API is reached."""
+    identity: AwsIdentity
+    """Whose tokens reach the inside of the cluster: the same identity that asks AWS."""
+
+    region: str
+    """The cluster's region."""
 
     wanted: Wanted
     """What is to be done with it."""
@@ -69,14 +73,24 @@ class AttachedCluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: AttachedClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-node-local-dns:index:AttachedCluster", name, None, opts)
         self._name, self._args = name, args
-        self.kubeconfig = args.kubeconfig
+        self.kubeconfig = self._kubeconfig(args.identity)
         self.kubernetes = k8s.Provider(
             name,
-            kubeconfig=args.kubeconfig,
+            kubeconfig=self.kubeconfig,
             cluster_identifier=args.existing.name,
             enable_server_side_apply=True,
             enable_config_map_mutable=True,
             opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _kubeconfig(self, identity: AwsIdentity) -> str:
+        existing = self._args.existing
+        return kubeconfig(
+            cluster_name=existing.name,
+            region=self._args.region,
+            endpoint=existing.endpoint,
+            certificate_authority=existing.certificate_authority,
+            identity=identity,
         )
 
     def _inside(self) -> pulumi.ResourceOptions:
@@ -120,7 +134,8 @@ class AttachedCluster(pulumi.ComponentResource):
             opts=self._inside(),
         )
         self.outputs = dataclasses.replace(
-            known or _outputs(existing, self.kubeconfig),
+            # Whoever reads the stack's output has an identity of their own.
+            known or _outputs(existing, self._kubeconfig(AwsIdentity())),
             kubernetes_version=existing.kubernetes_version,
             cluster_dns_ip=self.dns_ip,
             pod_security_group_enforcing_mode=mode,
@@ -167,7 +182,9 @@ class AttachedCluster(pulumi.ComponentResource):
         )
 
 
-async def attach(name: str, source: SourceSettings, wanted: Wanted, *, region: str, file: str) -> AttachedCluster:
+async def attach(
+    name: str, source: SourceSettings, wanted: Wanted, *, region: str, identity: AwsIdentity, file: str
+) -> AttachedCluster:
     """Return the cluster that `source` names, if it can have what is wanted; nothing is changed before that is sure.
 
     `file` is where the settings were written, for the message. Raises `pulumi.RunError` with every reason against
@@ -183,19 +200,7 @@ async def attach(name: str, source: SourceSettings, wanted: Wanted, *, region: s
     if not can_be_asked(existing):
         _refuse(existing, refusals(existing, None, wanted), file)
     cluster = AttachedCluster(
-        name,
-        AttachedClusterArgs(
-            existing=existing,
-            kubeconfig=str(known.kubeconfig)
-            if known
-            else kubeconfig(
-                cluster_name=existing.name,
-                region=region,
-                endpoint=existing.endpoint,
-                certificate_authority=existing.certificate_authority,
-            ),
-            wanted=wanted,
-        ),
+        name, AttachedClusterArgs(existing=existing, identity=identity, region=region, wanted=wanted)
     )
     running = await cluster.running()
     _refuse(existing, refusals(existing, running, wanted), file)

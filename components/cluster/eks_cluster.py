@@ -15,12 +15,13 @@ from components.cluster.addon_configuration import VpcCniSettings, vpc_cni_confi
 from components.cluster.cluster_dns import read_cluster_dns
 from components.cluster.cluster_name import ClusterName
 from components.cluster.instance_types import architecture, can_trunk
-from components.cluster.kubeconfig import kubeconfig
 from components.cluster.node_labels import NodeLabels
 from components.cluster.partition import partition
 from components.cluster.principals import check_principal, short_name
 from components.cluster.versions import AddonVersions
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
+from components.running_cluster.kubeconfig import kubeconfig
 from components.setting import Setting
 
 LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
@@ -197,6 +198,9 @@ class EksClusterArgs:
     tags: dict[str, str]
     """Tags of every resource."""
 
+    identity: AwsIdentity
+    """Whose tokens reach the inside of the cluster: the same identity that makes the AWS resources."""
+
 
 class EksCluster(pulumi.ComponentResource):
     """Control plane, then VPC CNI and kube-proxy, then nodes, then CoreDNS: each needs the one before it."""
@@ -290,13 +294,18 @@ class EksCluster(pulumi.ComponentResource):
         self.security_group_id = control_plane.vpc_config.apply(lambda vpc: str(vpc.cluster_security_group_id))
         self.service_cidr = control_plane.kubernetes_network_config.apply(lambda net: str(net.service_ipv4_cidr))
         # Not the component's own, which lacks the region and works only where AWS_REGION happens to be set.
-        self.kubeconfig = pulumi.Output.all(self.endpoint, self.certificate_authority).apply(
-            lambda known: kubeconfig(
-                cluster_name=args.cluster_name,
-                region=args.region,
-                endpoint=str(known[0]),
-                certificate_authority=str(known[1]),
+        exported, self.kubeconfig = (
+            pulumi.Output.all(self.endpoint, self.certificate_authority).apply(
+                lambda known, identity=identity: kubeconfig(
+                    cluster_name=args.cluster_name,
+                    region=args.region,
+                    endpoint=str(known[0]),
+                    certificate_authority=str(known[1]),
+                    identity=identity,
+                )
             )
+            # Whoever reads the stack's output has an identity of their own.
+            for identity in (AwsIdentity(), args.identity)
         )
         self.oidc_provider = aws.iam.OpenIdConnectProvider(
             name,
@@ -383,7 +392,7 @@ class EksCluster(pulumi.ComponentResource):
             vpc_cni_version=args.addon_versions.vpc_cni,
             kube_proxy_version=args.addon_versions.kube_proxy,
             core_dns_version=args.addon_versions.core_dns,
-            kubeconfig=self.kubeconfig,
+            kubeconfig=exported,
         )
         self.register_outputs(
             {

@@ -146,12 +146,12 @@ def check_node_group_name(name: str) -> str:
 
 
 def check_trunk_capable(instance_types: tuple[str, ...]) -> None:
-    """Raise `ValueError` naming the instance types on which no pod can have a security group."""
-    unable = [each for each in instance_types if not can_trunk(each)]
-    if unable:
+    """Raise `ValueError`, naming them, if no pod can have a security group on any of these instance types."""
+    if not any(can_trunk(each) for each in instance_types):
         raise ValueError(
-            f"{', '.join(unable)} cannot carry branch network interfaces: pods with a security group would stay "
-            "Pending there for ever. Use a Nitro type such as m6i.large or m7g.large, or set vpcCni.podEni to false."
+            f"{', '.join(dict.fromkeys(instance_types))} cannot carry branch network interfaces: pods with a security "
+            "group would stay Pending for ever. Use a Nitro type such as m6i.large or m7g.large in one node group at "
+            "least, or set vpcCni.podEni to false."
         )
 
 

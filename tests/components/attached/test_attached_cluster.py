@@ -18,6 +18,7 @@ from components.attached.suitability import Wanted
 from components.cache.corefile import CorefileSettings
 from components.cluster.addon_configuration import VpcCniSettings
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
 from tests.components.attached.test_suitability import CLUSTER, STRICT, running
 
 FILE = "stacks/Pulumi.shop.yaml"
@@ -134,7 +135,7 @@ def test_every_reason_is_in_one_message(monkeypatch: pytest.MonkeyPatch, kube_pr
     wanted = Wanted(cache=True, local_address="169.254.20.10", corefile=CorefileSettings(), vpc_cni=VpcCniSettings())
     source = SourceSettings.model_validate({"clusterName": "shop"})
     with pytest.raises(pulumi.RunError) as refused:
-        asyncio.run(attach("cluster", source, wanted, region="eu-central-1", file=FILE))
+        asyncio.run(attach("cluster", source, wanted, region="eu-central-1", identity=AwsIdentity(), file=FILE))
     reasons = expected.format("nothing was created or changed.")
     assert str(refused.value) == f"{FILE}: the cluster shop cannot be used so, for {reasons}"
 

@@ -4,7 +4,7 @@ import pulumi
 
 from components import NodeLocalDns, NodeLocalDnsArgs, attach
 from stacks.made_here import made_here
-from stacks.reading import current_settings, stack_file
+from stacks.reading import current_identity, current_settings, stack_file
 from stacks.rules import warnings
 
 
@@ -13,12 +13,14 @@ async def main() -> None:
     settings = current_settings()
     for warning in warnings(settings):
         pulumi.log.warn(warning)
-    region = pulumi.Config("aws").require("region")
+    region, identity = pulumi.Config("aws").require("region"), current_identity()
     if settings.source.made_here:
-        cluster = made_here(settings, region)
+        cluster = made_here(settings, region, identity)
     else:
         file = stack_file(pulumi.get_stack())
-        cluster = await attach("cluster", settings.source, settings.wanted(), region=region, file=file)
+        cluster = await attach(
+            "cluster", settings.source, settings.wanted(), region=region, identity=identity, file=file
+        )
     cache = settings.node_local_dns
     address: pulumi.Input[str] = ""
     if cache.enabled:

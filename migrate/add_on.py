@@ -56,6 +56,8 @@ def command(user: Manifest) -> list[str] | None:
 
 def ask(user: Manifest) -> AddOn:
     """Ask for the add-on of the cluster that this user of a kubeconfig gets a token for."""
+    if "--role-arn" in (part(user, "exec").get("args") or ()):
+        return _not_asked("the kubeconfig's token is that of a role, as which only the token can be asked for")
     asked = command(user)
     if asked is None:
         return _not_asked("the kubeconfig names no cluster of EKS (its user has no `aws eks get-token`)")

@@ -12,7 +12,7 @@ from components.outputs import StackOutputs
 from components.pod_security_groups.pod_security_group import PACKAGE
 from components.refusal import refused_component
 from stacks.made_here import made_here
-from stacks.reading import judged
+from stacks.reading import current_identity, judged
 from stacks.rules import warnings
 from stacks.settings import Settings
 
@@ -44,7 +44,7 @@ class Cluster(pulumi.ComponentResource):
         for warning in warnings(settings):
             pulumi.log.warn(warning, self)
         inside = pulumi.ResourceOptions(parent=self)
-        cluster = made_here(settings, args["region"], f"{name}-", inside)
+        cluster = made_here(settings, args["region"], current_identity(), f"{name}-", inside)
         outputs = cluster.outputs
         if settings.node_local_dns.enabled:
             cache = NodeLocalDns(

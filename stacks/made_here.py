@@ -4,13 +4,18 @@ import pulumi
 
 from components.cluster.eks_cluster import EksCluster, EksClusterArgs
 from components.cluster.network import Network, NetworkArgs
+from components.running_cluster.aws_identity import AwsIdentity
 from stacks.settings import Settings
 
 
 def made_here(
-    settings: Settings, region: str, prefix: str = "", opts: pulumi.ResourceOptions | None = None
+    settings: Settings,
+    region: str,
+    identity: AwsIdentity,
+    prefix: str = "",
+    opts: pulumi.ResourceOptions | None = None,
 ) -> EksCluster:
-    """Make the network and the cluster; `prefix` begins both resources' names, `opts` are for both."""
+    """Make the network and the cluster as `identity`; `prefix` begins both resources' names, `opts` are for both."""
     name = settings.cluster.name or f"{pulumi.get_project()}-{pulumi.get_stack()}"
     network = Network(
         f"{prefix}network",
@@ -33,6 +38,7 @@ def made_here(
             public_subnet_ids=network.public_subnet_ids,
             region=region,
             tags=settings.tags,
+            identity=identity,
         ),
         opts,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pydantic import ValidationError
 
+from components.running_cluster.aws_identity import KEYS, AwsIdentity
 from stacks.configuration import PROJECT, in_file, own
 from stacks.mistakes import explained, refusal
 from stacks.paths import nested
@@ -58,6 +59,15 @@ def stack_file(stack: str) -> str:
 def load_stack_file(path: Path) -> Settings:
     """Return the settings of a stack file without the engine: what tooling checks before it starts one."""
     return parse(*in_file(path))
+
+
+def current_identity() -> AwsIdentity:
+    """Return as whom the stack's AWS resources are made; `SettingsError` says what no kubeconfig can be told."""
+    configuration = pulumi.Config("aws")
+    try:
+        return AwsIdentity.configured({key: configuration.get(key) for key in KEYS})
+    except ValueError as error:
+        raise refusal(str(error).splitlines(), stack_file(pulumi.get_stack())) from None
 
 
 def current_settings() -> Settings:

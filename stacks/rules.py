@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pulumi_aws.ec2 import InstanceType
@@ -10,7 +11,7 @@ from components.cache.corefile import refuse_loops
 from components.cluster.dns_address import check_local_address, clashes, cluster_dns_address
 from components.cluster.eks_cluster import check_trunk_capable
 from components.cluster.subnets import overlapping
-from components.cluster.versions import ENFORCING_MODE_SINCE, addon_version_number
+from components.cluster.versions import ENFORCING_MODE_SINCE, STANDARD_SUPPORT_ENDS, addon_version_number
 from components.setting import Setting
 from stacks.settings import Settings
 
@@ -57,8 +58,18 @@ def broken_rules(settings: Settings, unreadable: Collection[str]) -> list[str]:
     return [each for rule in RULES if not rule.reads.intersection(unreadable) for each in rule.judge(settings)]
 
 
-def warnings(settings: Settings) -> Iterator[str]:
-    """Yield what is legal and still surprises people; what needs a look at a cluster is said when it is attached."""
+def warnings(settings: Settings, today: date | None = None) -> Iterator[str]:
+    """Yield what is legal and still surprises people; what needs a look at a cluster is said when it is attached.
+
+    `today` is the day of the preview (default: the clock's), from which an old Kubernetes version is warned of.
+    """
+    ended = STANDARD_SUPPORT_ENDS.get(settings.kubernetes_version)
+    if settings.source.made_here and ended is not None and (today or datetime.now(UTC).date()) >= ended:
+        yield (
+            f"kubernetesVersion {settings.kubernetes_version} left EKS' standard support on {ended.isoformat()}: until "
+            "EKS upgrades the control plane by itself, twelve months later, it costs $0.60 an hour instead of $0.10. "
+            "Upgrade it (docs/runbooks/upgrade.md)."
+        )
     if settings.node_local_dns.enabled and settings.node_local_dns.ignore_strict_pods:
         yield (
             "nodeLocalDns.ignoreStrictPods is on: an update installs the cache although running pods with a "
@@ -146,11 +157,13 @@ def _local_address_is_no_hosts(settings: Settings) -> Iterator[str]:
 @_rule("vpcCni", "nodeGroups", "source")
 def _nodes_can_trunk(settings: Settings) -> Iterator[str]:
     if settings.source.made_here and settings.vpc_cni.pod_eni:
-        for name, group in settings.node_groups.items():
-            try:
-                check_trunk_capable(group.instance_types)
-            except ValueError as error:
-                yield f"nodeGroups.{name}.instanceTypes: {error}"
+        # Such pods ask for vpc.amazonaws.com/pod-eni and are scheduled where it is, so one group that has it is enough.
+        every = tuple(each for group in settings.node_groups.values() for each in group.instance_types)
+        try:
+            check_trunk_capable(every)
+        except ValueError as error:
+            where = ", ".join(f"nodeGroups.{name}.instanceTypes" for name in settings.node_groups)
+            yield f"{where}: {error}"
 
 
 @_rule("vpcCni", "nodeLocalDns")

@@ -15,8 +15,9 @@ from components.attached.source import SourceSettings
 from components.attached.suitability import Running, Wanted, can_be_asked, refusals, version_to_be, warnings
 from components.attached.vpc_cni_takeover import environment, with_our_values
 from components.cluster.cluster_dns import read_cluster_dns
-from components.cluster.kubeconfig import kubeconfig
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
+from components.running_cluster.kubeconfig import as_identity, kubeconfig
 from components.running_cluster.strict_pods import Manifest
 
 _READ = {
@@ -42,7 +43,10 @@ class AttachedClusterArgs:
     """The cluster, as AWS describes it."""
 
     kubeconfig: str
-    """How its API is reached."""
+    """How its API is reached, by whoever has an identity of their own."""
+
+    identity: AwsIdentity
+    """Whose tokens reach the inside of the cluster: the same identity that asks AWS."""
 
     wanted: Wanted
     """What is to be done with it."""
@@ -69,10 +73,10 @@ class AttachedCluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: AttachedClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-node-local-dns:index:AttachedCluster", name, None, opts)
         self._name, self._args = name, args
-        self.kubeconfig = args.kubeconfig
+        self.kubeconfig = as_identity(args.kubeconfig, args.identity)
         self.kubernetes = k8s.Provider(
             name,
-            kubeconfig=args.kubeconfig,
+            kubeconfig=self.kubeconfig,
             cluster_identifier=args.existing.name,
             enable_server_side_apply=True,
             enable_config_map_mutable=True,
@@ -120,7 +124,7 @@ class AttachedCluster(pulumi.ComponentResource):
             opts=self._inside(),
         )
         self.outputs = dataclasses.replace(
-            known or _outputs(existing, self.kubeconfig),
+            known or _outputs(existing, self._args.kubeconfig),
             kubernetes_version=existing.kubernetes_version,
             cluster_dns_ip=self.dns_ip,
             pod_security_group_enforcing_mode=mode,
@@ -167,7 +171,9 @@ class AttachedCluster(pulumi.ComponentResource):
         )
 
 
-async def attach(name: str, source: SourceSettings, wanted: Wanted, *, region: str, file: str) -> AttachedCluster:
+async def attach(
+    name: str, source: SourceSettings, wanted: Wanted, *, region: str, identity: AwsIdentity, file: str
+) -> AttachedCluster:
     """Return the cluster that `source` names, if it can have what is wanted; nothing is changed before that is sure.
 
     `file` is where the settings were written, for the message. Raises `pulumi.RunError` with every reason against
@@ -194,6 +200,7 @@ async def attach(name: str, source: SourceSettings, wanted: Wanted, *, region: s
                 endpoint=existing.endpoint,
                 certificate_authority=existing.certificate_authority,
             ),
+            identity=identity,
             wanted=wanted,
         ),
     )

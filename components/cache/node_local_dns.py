@@ -40,6 +40,11 @@ SCRAPED = {"prometheus.io/port": str(METRICS_PORT), "prometheus.io/scrape": "tru
 
 _IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?/[a-z0-9./_-]+(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
 _VERSION = re.compile(r":v?(\d+)\.(\d+)\.(\d+)")
+SURGE = "10%"
+"""Nodes that get the next cache at a time, at least one: beside the one that serves, which leaves when the next is
+ready. So an update takes as long on 500 nodes as on ten, and the Kubernetes provider, which waits ten minutes for it,
+sees its end."""
+
 OLDEST = (1, 26, 8)
 """First node-cache whose CoreDNS knows all of the Corefile, such as `max_connect_attempts`."""
 
@@ -306,7 +311,8 @@ def manifests(settings: NodeLocalDnsSettings, *, cluster_dns_ip: str, upstream_i
     checksum = hashlib.sha256(json.dumps({"Corefile": corefile}).encode()).hexdigest()[:16]
     # Two caches share the node during an update, so there is no moment without one. Upstream's rules do not
     # allow it: the leaving cache would remove the rules and the interface of the arriving one.
-    rolling = {"maxSurge": 1, "maxUnavailable": 0} if settings.interception == "socket" else {"maxUnavailable": "10%"}
+    socket = settings.interception == "socket"
+    rolling = {"maxSurge": SURGE, "maxUnavailable": 0} if socket else {"maxUnavailable": SURGE}
     selector = {"k8s-app": NAME}
     return {
         "serviceAccount": {

@@ -15,12 +15,13 @@ from components.cluster.addon_configuration import VpcCniSettings, vpc_cni_confi
 from components.cluster.cluster_dns import read_cluster_dns
 from components.cluster.cluster_name import ClusterName
 from components.cluster.instance_types import architecture, can_trunk
-from components.cluster.kubeconfig import kubeconfig
 from components.cluster.node_labels import NodeLabels
 from components.cluster.partition import partition
 from components.cluster.principals import check_principal, short_name
 from components.cluster.versions import AddonVersions
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
+from components.running_cluster.kubeconfig import kubeconfig
 from components.setting import Setting
 
 LogType = Literal["api", "audit", "authenticator", "controllerManager", "scheduler"]
@@ -145,12 +146,12 @@ def check_node_group_name(name: str) -> str:
 
 
 def check_trunk_capable(instance_types: tuple[str, ...]) -> None:
-    """Raise `ValueError` naming the instance types on which no pod can have a security group."""
-    unable = [each for each in instance_types if not can_trunk(each)]
-    if unable:
+    """Raise `ValueError`, naming them, if no pod can have a security group on any of these instance types."""
+    if not any(can_trunk(each) for each in instance_types):
         raise ValueError(
-            f"{', '.join(unable)} cannot carry branch network interfaces: pods with a security group would stay "
-            "Pending there for ever. Use a Nitro type such as m6i.large or m7g.large, or set vpcCni.podEni to false."
+            f"{', '.join(dict.fromkeys(instance_types))} cannot carry branch network interfaces: pods with a security "
+            "group would stay Pending for ever. Use a Nitro type such as m6i.large or m7g.large in one node group at "
+            "least, or set vpcCni.podEni to false."
         )
 
 
@@ -196,6 +197,9 @@ class EksClusterArgs:
 
     tags: dict[str, str]
     """Tags of every resource."""
+
+    identity: AwsIdentity
+    """Whose tokens reach the inside of the cluster: the same identity that makes the AWS resources."""
 
 
 class EksCluster(pulumi.ComponentResource):
@@ -290,13 +294,18 @@ class EksCluster(pulumi.ComponentResource):
         self.security_group_id = control_plane.vpc_config.apply(lambda vpc: str(vpc.cluster_security_group_id))
         self.service_cidr = control_plane.kubernetes_network_config.apply(lambda net: str(net.service_ipv4_cidr))
         # Not the component's own, which lacks the region and works only where AWS_REGION happens to be set.
-        self.kubeconfig = pulumi.Output.all(self.endpoint, self.certificate_authority).apply(
-            lambda known: kubeconfig(
-                cluster_name=args.cluster_name,
-                region=args.region,
-                endpoint=str(known[0]),
-                certificate_authority=str(known[1]),
+        exported, self.kubeconfig = (
+            pulumi.Output.all(self.endpoint, self.certificate_authority).apply(
+                lambda known, identity=identity: kubeconfig(
+                    cluster_name=args.cluster_name,
+                    region=args.region,
+                    endpoint=str(known[0]),
+                    certificate_authority=str(known[1]),
+                    identity=identity,
+                )
             )
+            # Whoever reads the stack's output has an identity of their own.
+            for identity in (AwsIdentity(), args.identity)
         )
         self.oidc_provider = aws.iam.OpenIdConnectProvider(
             name,
@@ -383,7 +392,7 @@ class EksCluster(pulumi.ComponentResource):
             vpc_cni_version=args.addon_versions.vpc_cni,
             kube_proxy_version=args.addon_versions.kube_proxy,
             core_dns_version=args.addon_versions.core_dns,
-            kubeconfig=self.kubeconfig,
+            kubeconfig=exported,
         )
         self.register_outputs(
             {

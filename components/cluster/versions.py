@@ -1,10 +1,11 @@
 """The pinned versions of everything that runs in a cluster, per Kubernetes version, in one place.
 
-Add-on versions are those seen in public EKS configurations up to September 2026; before an upgrade compare
+Add-on versions are those seen in public EKS configurations up to October 2026; before an upgrade compare
 them with `aws eks describe-addon-versions --kubernetes-version X`.
 """
 
 import re
+from datetime import date
 
 from components.setting import Setting
 
@@ -35,7 +36,16 @@ PINNED: dict[str, AddonVersions] = {
         kube_proxy="v1.35.3-eksbuild.29",
         core_dns="v1.14.3-eksbuild.22",
     ),
+    "1.36": AddonVersions(
+        vpc_cni="v1.23.2-eksbuild.1",
+        kube_proxy="v1.36.0-eksbuild.45",
+        core_dns="v1.14.7-eksbuild.11",
+    ),
 }
+
+STANDARD_SUPPORT_ENDS = {"1.34": date(2026, 12, 2), "1.35": date(2027, 3, 27)}
+"""When a version leaves EKS' standard support (EKS user guide, Kubernetes release calendar); what is not here is not
+known yet."""
 
 ENFORCING_MODE_SINCE = (1, 12, 1)
 """First vpc-cni add-on whose configuration schema knows the mode (aws/amazon-vpc-cni-k8s#2173, #2272)."""

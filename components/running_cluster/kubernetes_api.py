@@ -4,6 +4,7 @@
 
 import json
 import os
+import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
+
+from components.running_cluster.aws_identity import AwsIdentity
+from components.running_cluster.kubeconfig import as_identity
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration
@@ -79,14 +83,17 @@ class KubernetesApi:
         settings.retries = 2
         if connections is not None:
             settings.connection_pool_maxsize = connections
-        return cls(ApiClient(settings), _user(documents, context))
+        client = ApiClient(settings)
+        if settings.verify_ssl:
+            client.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _lenient_about_extensions()
+        return cls(client, _user(documents, context))
 
     @classmethod
     def from_stack(cls, stack: str, context: str | None = None, *, connections: int | None = None) -> Self:
         """Return the API of the cluster whose kubeconfig a stack tells. Raises `KubernetesApiError`."""
-        command = ["pulumi", "stack", "output", "kubeconfig", "--show-secrets", "--stack", stack]
         try:
-            asked = subprocess.run(command, check=True, capture_output=True, text=True)
+            asked = _pulumi("stack", "output", "kubeconfig", "--show-secrets", "--stack", stack)
+            asked.check_returncode()
         except OSError as error:
             raise KubernetesApiError(
                 f"--stack needs the pulumi command: {error}. Install it, or use KUBECONFIG"
@@ -97,7 +104,11 @@ class KubernetesApi:
                 "stacks there are, and one has outputs once an update of it has succeeded; until then use KUBECONFIG, "
                 "as `aws eks update-kubeconfig --name CLUSTER` writes it"
             ) from None
-        return cls.from_kubeconfig(asked.stdout, context, connections=connections)
+        try:
+            identity = AwsIdentity.configured(_aws_configuration(stack))
+        except ValueError as error:
+            raise KubernetesApiError(f"stack {stack}: {error}") from None
+        return cls.from_kubeconfig(as_identity(asked.stdout, identity), context, connections=connections)
 
     def close(self) -> None:
         """Close the connections."""
@@ -164,6 +175,30 @@ class KubernetesApi:
         if reply.status >= HTTPStatus.BAD_REQUEST:
             raise KubernetesApiError(f"{method} {path}: the Kubernetes API says: {_message(data)}", reply.status)
         return data
+
+
+def _pulumi(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["pulumi", *arguments], check=False, capture_output=True, text=True)
+
+
+def _aws_configuration(stack: str) -> Mapping[str, Any]:
+    """Return a stack's `aws:` configuration; empty outside its project's folder, where nobody has its file."""
+    asked = _pulumi("config", "--json", "--stack", stack)
+    listed: Mapping[str, Any] = json.loads(asked.stdout) if asked.returncode == 0 else {}
+    return {key.removeprefix("aws:"): each.get("value") for key, each in listed.items() if key.startswith("aws:")}
+
+
+def _lenient_about_extensions() -> ssl.SSLContext:
+    """Return how a server is trusted: its chain and name are verified, and no extension is missed in a certificate.
+
+    From Python 3.13 on urllib3 asks for certificates to the letter of RFC 5280, and a certificate authority of EKS can
+    be without key identifiers (kubernetes-client/python#2394).
+    """
+    from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415  # as above
+
+    context = create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _user(documents: Sequence[Manifest], context: str | None) -> Manifest:

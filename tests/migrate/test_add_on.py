@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster.kubeconfig import kubeconfig
+from components.running_cluster.kubeconfig import kubeconfig
 from migrate.add_on import AddOn, ask, command, judged
 
 

@@ -1,5 +1,6 @@
 """What is said of the source of the cluster, and what is warned of: each message in full."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -135,4 +136,31 @@ PUBLIC: dict[str, Any] = {"publicAccessCidrs": ["203.0.113.0/24"]}
 )
 def test_what_is_legal_and_surprises_is_warned_of(values: dict[str, Any], said: list[str]) -> None:
     """Only where it applies."""
-    assert list(warnings(parse(values, FILE))) == said
+    assert list(warnings(parse(values, FILE), date(2026, 12, 1))) == said
+
+
+@pytest.mark.parametrize(
+    ("version", "today", "warned"),
+    [
+        ("1.34", date(2026, 12, 1), False),
+        ("1.34", date(2026, 12, 2), True),
+        ("1.35", date(2026, 12, 2), False),
+        ("1.35", date(2027, 3, 26), False),
+        ("1.35", date(2027, 3, 27), True),
+        ("1.36", date(2036, 1, 1), False),
+    ],
+)
+def test_a_version_is_warned_of_from_the_end_of_its_support(version: str, today: date, warned: bool) -> None:
+    """On the day itself, with what it costs from then on."""
+    settings = parse({"kubernetesVersion": version, "cluster": PUBLIC, "vpcCni": OUT}, FILE)
+    expected = (
+        f"kubernetesVersion {version} left EKS' standard support on "
+        f"{'2026-12-02' if version == '1.34' else '2027-03-27'}: until EKS upgrades the control plane by itself, "
+        "twelve months later, it costs $0.60 an hour instead of $0.10. Upgrade it (docs/runbooks/upgrade.md)."
+    )
+    assert list(warnings(settings, today)) == ([expected] if warned else [])
+
+
+def test_of_a_cluster_made_elsewhere_the_version_is_somebody_elses() -> None:
+    """Whoever made it looks after its version."""
+    assert list(warnings(parse(SHOP, FILE), date(2036, 1, 1))) == []

@@ -1,6 +1,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from stacks.rules import warnings
 from stacks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+TODAY = date(2026, 11, 28)
+"""All versions in use are in standard support."""
+
 FILE = "stacks/Pulumi.dev.yaml"
 
 
@@ -314,9 +318,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "Set podMonitor to true",
     ),
     "no trunk": (
-        {"nodeGroups": {"default": {"instanceTypes": ["t3.large", "m6i.large"]}}},
-        "nodeGroups.default.instanceTypes: t3.large cannot carry branch network interfaces",
-        "would stay Pending there for ever",
+        {"nodeGroups": {"a": {"instanceTypes": ["t3.large"]}, "b": {"instanceTypes": ["t2.large"]}}},
+        "nodeGroups.a.instanceTypes, nodeGroups.b.instanceTypes: t3.large, t2.large cannot carry branch network interf",
+        "would stay Pending for ever",
         "Use a Nitro type such as m6i.large",
     ),
     "one zone": (
@@ -462,7 +466,7 @@ def test_what_belongs_to_a_cluster_that_exists_is_taken() -> None:
     assert not parse(named, FILE).source.made_here
     ours = {"manage": True, "podEni": True, "podSecurityGroupEnforcingMode": "standard"}
     assert parse({**named, "vpcCni": ours, "addonVersions": {"vpcCni": "v1.23.1-eksbuild.1"}}, FILE)
-    assert not list(warnings(parse(named, FILE)))  # what surprises there is known once the cluster was asked
+    assert not list(warnings(parse(named, FILE), TODAY))  # what surprises there is known once the cluster was asked
 
 
 def test_empty_is_not_set() -> None:
@@ -537,6 +541,11 @@ def test_nodes_need_no_trunk_without_pod_interfaces() -> None:
     assert parse({"vpcCni": {"podEni": False}, "nodeGroups": {"a": {"instanceTypes": ["t3.large"]}}}, FILE)
 
 
+def test_small_nodes_are_fine_beside_others() -> None:
+    """Pods with security groups are scheduled where branch interfaces are."""
+    assert parse({"nodeGroups": {"a": {"instanceTypes": ["t3.large"]}, "b": {"instanceTypes": ["m6i.large"]}}}, FILE)
+
+
 def test_off_vpc_traffic_is_warned_of_only_where_it_surprises() -> None:
     """The warning goes away with the setting it names."""
     assert _warned({}, "externalSnat is off")
@@ -544,7 +553,7 @@ def test_off_vpc_traffic_is_warned_of_only_where_it_surprises() -> None:
 
 
 def _warned(values: dict[str, Any], said: str) -> bool:
-    return any(said in each for each in warnings(parse(values, FILE)))
+    return any(said in each for each in warnings(parse(values, FILE), TODAY))
 
 
 def test_a_private_endpoint_is_warned_of_before_it_costs_anything() -> None:

@@ -19,6 +19,7 @@ from components.attached.suitability import Wanted
 from components.cache.corefile import CorefileSettings
 from components.cluster.addon_configuration import VpcCniSettings
 from components.outputs import StackOutputs
+from components.running_cluster.aws_identity import AwsIdentity
 from tests.aws_node import STANDARD, STRICT, aws_node_spec
 from tests.components.attached.test_suitability import CLUSTER, running
 from tests.mocked_engine import Recorder, record
@@ -142,7 +143,7 @@ def test_every_reason_is_in_one_message(monkeypatch: pytest.MonkeyPatch, kube_pr
     wanted = Wanted(cache=True, local_address="169.254.20.10", corefile=CorefileSettings(), vpc_cni=VpcCniSettings())
     source = SourceSettings.model_validate({"clusterName": "shop"})
     with pytest.raises(pulumi.RunError) as refused:
-        asyncio.run(attach("cluster", source, wanted, region="eu-central-1", file=FILE))
+        asyncio.run(attach("cluster", source, wanted, region="eu-central-1", identity=AwsIdentity(), file=FILE))
     reasons = expected.format("nothing was created or changed.")
     assert str(refused.value) == f"{FILE}: the cluster shop cannot be used so, for {reasons}"
 
@@ -202,11 +203,15 @@ def inside(env: dict[str, str], **account: Any) -> dict[str, Any]:
     }
 
 
+NOBODY = AwsIdentity()
+
+
 def attached(
     monkeypatch: pytest.MonkeyPatch,
     wanted: Wanted,
     states: dict[str, Any],
     known: StackOutputs | None = None,
+    identity: AwsIdentity = NOBODY,
     **differences: Any,
 ) -> tuple[Recorder, dict[str, Any]]:
     """Attach the cluster and return all that was asked, and all that it tells."""
@@ -227,7 +232,7 @@ def attached(
     source = SourceSettings.model_validate({"stack": PROD} if known else {"clusterName": "shop"})
 
     async def attaching() -> None:
-        cluster = await attach("eks", source, wanted, region="eu-central-1", file=FILE)
+        cluster = await attach("eks", source, wanted, region="eu-central-1", identity=identity, file=FILE)
         told["inside"] = cluster.inside
         for key, value in [*vars(cluster.outputs).items(), ("dns_ip", cluster.dns_ip), ("own", cluster.kubeconfig)]:
             told[key] = await pulumi.Output.from_input(value).future()
@@ -282,7 +287,7 @@ def test_a_cluster_that_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     kubeconfig = json.loads(told["kubeconfig"])
     assert kubeconfig["clusters"][0]["cluster"] == {"server": "https://shop", "certificate-authority-data": "Y2E="}
     assert kubeconfig["users"][0]["user"]["exec"]["args"] == [
-        "--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop",
+        "--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop", "--output", "json",
     ]  # fmt: skip
     assert told["own"] == told["kubeconfig"]
     assert made.of_kind(ADD_ON) == {}
@@ -306,6 +311,19 @@ def test_a_cluster_that_is_only_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     assert {name: each._name for name, each in told["inside"].providers.items()} == {"kubernetes": "eks"}
     assert told["inside"].depends_on == []
     assert [each.partition(" ")[0] for each in told["warnings"]] == ["AWS_VPC_K8S_CNI_EXTERNALSNAT"]
+
+
+def test_what_is_inside_is_reached_as_whoever_asks_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same profile and role; what other stacks are told names neither."""
+    identity = AwsIdentity("shop-admin", "arn:aws:iam::1:role/deploy")
+    made, told = attached(monkeypatch, CACHE_ONLY, inside(STANDARD), identity=identity, **MORE)
+    assert told["own"] == made.inputs(PROVIDER, "eks")["kubeconfig"]
+    assert json.loads(told["own"])["users"][0]["user"]["exec"]["args"] == [
+        "--profile", "shop-admin", "--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop",
+        "--output", "json", "--role-arn", "arn:aws:iam::1:role/deploy",
+    ]  # fmt: skip
+    assert "shop-admin" not in told["kubeconfig"]
+    assert "role/deploy" not in told["kubeconfig"]
 
 
 def test_what_another_stack_says_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

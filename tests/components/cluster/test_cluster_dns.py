@@ -1,14 +1,10 @@
 """The address of kube-dns: read from the cluster, checked, and shown before there is one."""
 
-import json
-from typing import Any
-
 import pulumi
 import pytest
 
 from components.cluster.cluster_dns import read_cluster_dns
 from components.cluster.cluster_name import check_cluster_name
-from components.cluster.kubeconfig import kubeconfig
 from tests.mocked_engine import UNKNOWN, Recorder, record
 
 
@@ -62,37 +58,3 @@ def test_no_name_of_a_cluster(name: str) -> None:
     """EKS would say so half-way through."""
     with pytest.raises(ValueError, match=r"is no name that EKS takes\. Use at most 100 letters"):
         check_cluster_name(name)
-
-
-def test_a_kubeconfig_names_the_command_that_gets_a_token() -> None:
-    """All of it, as kubectl and the SDKs read it; no secret is in it."""
-    text = kubeconfig(
-        cluster_name="shop", region="eu-central-1", endpoint="https://shop.eks", certificate_authority="Y2E="
-    )
-    version = {"apiVersion": "client.authentication.k8s.io/v1beta1"}
-    expected: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": "kubernetes",
-                "cluster": {"server": "https://shop.eks", "certificate-authority-data": "Y2E="},
-            }
-        ],
-        "contexts": [{"name": "aws", "context": {"cluster": "kubernetes", "user": "aws"}}],
-        "current-context": "aws",
-        "users": [
-            {
-                "name": "aws",
-                "user": {
-                    "exec": {
-                        **version,
-                        "command": "aws",
-                        "args": ["--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop"],
-                        "env": [{"name": "KUBERNETES_EXEC_INFO", "value": json.dumps(version)}],
-                    }
-                },
-            }
-        ],
-    }
-    assert json.loads(text) == expected

@@ -18,6 +18,7 @@ from components.cluster.eks_cluster import (
     check_trunk_capable,
 )
 from components.cluster.versions import AddonVersions
+from components.running_cluster.aws_identity import AwsIdentity
 from tests.mocked_engine import Recorder, record
 
 KEY = "aws:kms/key:Key"
@@ -83,6 +84,7 @@ def arguments(**change: Any) -> EksClusterArgs:
         "public_subnet_ids": ["subnet-9"],
         "region": "eu-central-1",
         "tags": TAGS,
+        "identity": AwsIdentity(),
     }  # fmt: skip
     return EksClusterArgs(**{**given, **change})
 
@@ -369,8 +371,20 @@ def test_the_provider_of_what_is_inside(shop: Recorder) -> None:
         "server": "https://shop.eks", "certificate-authority-data": "c2hvcA==",
     }  # fmt: skip
     assert kubeconfig["users"][0]["user"]["exec"]["args"] == [
-        "--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop",
+        "--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop", "--output", "json",
     ]  # fmt: skip
+
+
+def test_what_is_inside_is_reached_as_whoever_makes_the_cluster() -> None:
+    """With the profile and the role of the AWS resources; what other stacks are told names neither."""
+    made, told = cluster(identity=AwsIdentity("shop-admin", "arn:aws:iam::1:role/deploy"))
+    own = json.loads(made.inputs(PROVIDER, "eks")["kubeconfig"])["users"][0]["user"]["exec"]["args"]
+    assert own == [
+        "--region", "eu-central-1", "--profile", "shop-admin", "eks", "get-token", "--cluster-name", "shop",
+        "--output", "json", "--role-arn", "arn:aws:iam::1:role/deploy",
+    ]  # fmt: skip
+    assert "shop-admin" not in told["kubeconfig"]
+    assert "role/deploy" not in told["kubeconfig"]
 
 
 def test_kube_dns_is_read_through_that_provider_once_core_dns_is_there(shop: Recorder) -> None:

@@ -11,9 +11,9 @@ OURS = manifests(NodeLocalDnsSettings(), cluster_dns_ip="172.20.0.10", upstream_
 IMAGE = "registry.k8s.io/dns/k8s-dns-node-cache:1.22.28"
 
 
-def daemon_set(namespace: str, name: str, image: str, **metadata: Any) -> dict[str, Any]:
-    """Return a DaemonSet."""
-    pod = {"containers": [{"name": "c", "image": image}]}
+def daemon_set(namespace: str, name: str, image: str, *, container: Any = None, **metadata: Any) -> dict[str, Any]:
+    """Return a DaemonSet whose container has `container` beside its image."""
+    pod = {"containers": [{"name": "c", "image": image, **(container or {})}]}
     return {"metadata": {"namespace": namespace, "name": name, **metadata}, "spec": {"template": {"spec": pod}}}
 
 
@@ -31,9 +31,21 @@ def daemon_set(namespace: str, name: str, image: str, **metadata: Any) -> dict[s
             {**OURS, "metadata": {**OURS["metadata"], "namespace": "dns"}},
             [f"dns/node-local-dns ({NodeLocalDnsSettings().image})"],
         ),
+        (
+            daemon_set("kube-system", "rke2-coredns", "rancher/hardened-dns-node-cache:1.26.7"),
+            ["kube-system/rke2-coredns (rancher/hardened-dns-node-cache:1.26.7)"],
+        ),
+        (
+            daemon_set("kube-system", "nodelocaldns", "dns:1", container={"args": ["-localip", "169.254.25.10"]}),
+            ["kube-system/nodelocaldns (dns:1)"],
+        ),
+        (daemon_set("a", "b", "mirror/dns:1", container={"args": ["--localip=169.254.20.10"]}), ["a/b (mirror/dns:1)"]),
+        (daemon_set("a", "b", "mirror/dns:1", container={"command": ["/node-cache"]}), ["a/b (mirror/dns:1)"]),
+        (daemon_set("a", "b", "tool:1", container={"command": ["sh"], "args": ["/node-cache"]}), []),
+        (daemon_set("a", "b", "tool:1", container={"args": ["-localipam"]}), []),
         (daemon_set("kube-system", "aws-node", "amazon-k8s-cni:v1"), []),
     ],
 )
-def test_a_cache_is_told_by_its_image_and_ours_by_its_mark(found: dict[str, Any], expected: list[str]) -> None:
+def test_a_cache_is_told_by_what_it_does_and_ours_by_its_mark(found: dict[str, Any], expected: list[str]) -> None:
     """Wherever it is, and whatever it is called."""
     assert other_caches([found]) == expected

@@ -158,6 +158,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for source, key, version in (
             (SHOP, "vpcCni", "v1.23.1-eksbuild.1"),
             (SHOP, "kubeProxy", "v1.35.3-eksbuild.29"),
+            (SHOP, "kubeProxy", "v1.20.0-eksbuild.1"),  # of which Kubernetes nobody has said
             (SHOP, "coreDns", "v1.14.3-eksbuild.22"),
             (MANAGED, "kubeProxy", "v1.35.3-eksbuild.29"),
             (MANAGED, "coreDns", "v1.14.3-eksbuild.22"),

@@ -50,3 +50,10 @@ def aws_node_pod(
         "spec": aws_node_spec(env, **placed, **more),
         "status": {"conditions": conditions},
     }
+
+
+def container(mode: str, *, pod_interfaces: str = "true", image: str = "amazon-k8s-cni:v1.23.1") -> dict[str, Any]:
+    """Return aws-node's main container in a mode."""
+    env = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": pod_interfaces}
+    [made] = aws_node_spec(env, image=image)["containers"]
+    return made

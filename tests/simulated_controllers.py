@@ -18,6 +18,7 @@ from typing import Any
 
 from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
 from components.running_cluster.strict_pods import BRANCH_INTERFACE, owner_of
+from tests import aws_node
 
 SYSTEM = "kube-system"
 _APPS = "/apis/apps/v1/namespaces/{}"
@@ -256,19 +257,12 @@ def run_aws_node(api: KubernetesApi, mode: str, nodes: tuple[str, ...] = ("node-
         made = api.send("POST", pods, {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": f"aws-node-{node}", "labels": {"k8s-app": "aws-node"}},
-            "spec": {"nodeName": node, "containers": [aws_node_container(mode)]},
+            "spec": {"nodeName": node, "containers": [aws_node.container(mode)]},
         })  # fmt: skip
         api.send("PUT", f"{pods}/aws-node-{node}/status", {**made, "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": stamp(timedelta(hours=1))}],
         }})  # fmt: skip
-
-
-def aws_node_container(mode: str) -> Object:
-    """Return aws-node's main container in a mode."""
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": "true"}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    return {"name": "aws-node", "image": "x", "env": environment}
 
 
 def workload(kind: str, name: str, replicas: int = 2, **spec: Any) -> Object:

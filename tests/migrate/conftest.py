@@ -15,9 +15,9 @@ from components.running_cluster.kubernetes_api import KubernetesApi
 from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from local_cloud.control_plane import ApiServer, ApiServerSettings, Etcd
 from migrate.recreate import RESTARTED_AT, Options, Recreation, Result
+from tests import aws_node
 from tests.simulated_controllers import (
     Controllers,
-    aws_node_container,
     controllers,
     ready,
     run_aws_node,
@@ -46,7 +46,7 @@ class ApiServerOfTests:
         self.api.send(
             "PATCH",
             path,
-            {"spec": {"template": {"spec": {"containers": [aws_node_container(mode)]}}}},
+            {"spec": {"template": {"spec": {"containers": [aws_node.container(mode)]}}}},
             content="application/strategic-merge-patch+json",
         )
         self.set_running_mode(mode)
@@ -58,7 +58,7 @@ class ApiServerOfTests:
 
 def _install_aws_node(api: KubernetesApi) -> None:
     labels = {"k8s-app": "aws-node"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [aws_node_container("standard")]}}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [aws_node.container("standard")]}}
     api.send("POST", "/apis/apps/v1/namespaces/kube-system/daemonsets", {
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "aws-node"},
         "spec": {"selector": {"matchLabels": labels}, "template": template},

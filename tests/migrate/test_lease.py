@@ -26,7 +26,7 @@ def holder(server: "ApiServerOfTests") -> str | None:
 def test_a_living_run_keeps_others_away(server: "ApiServerOfTests") -> None:
     """They are told who it is and what to do; when it ends the lease is gone."""
     with alone(server.api, LEASE, "alice"):
-        with pytest.raises(BusyError) as busy, alone(server.api, LEASE, "bob"):
+        with pytest.raises(BusyError, match="alice") as busy, alone(server.api, LEASE, "bob"):
             pass
         assert holder(server) == "alice"
     assert str(busy.value) == (

@@ -9,7 +9,8 @@ import pytest
 
 from components.running_cluster.cni_state import MARK, REFUSED
 from components.running_cluster.strict_pods import created_at
-from tests.simulated_controllers import aws_node_container, bare_pod, stamp
+from tests import aws_node
+from tests.simulated_controllers import bare_pod, stamp
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ SYSTEM = "/apis/apps/v1/namespaces/kube-system"
 def switched(server: "ApiServerOfTests") -> Iterator[None]:
     """Give aws-node a history: it asks for standard mode since now."""
     api = server.api
-    aws_node = api.get(f"{SYSTEM}/daemonsets/aws-node") or {}
-    for number, owner in ((1, aws_node["metadata"]["uid"]), (7, "another-daemon-set")):
+    found = api.get(f"{SYSTEM}/daemonsets/aws-node") or {}
+    for number, owner in ((1, found["metadata"]["uid"]), (7, "another-daemon-set")):
         reference = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "x", "uid": owner, "controller": True}
-        template = {"spec": {"containers": [aws_node_container("standard")]}}
+        template = {"spec": {"containers": [aws_node.container("standard")]}}
         api.send("POST", f"{SYSTEM}/controllerrevisions", {
             "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": number,
             "metadata": {"name": f"revision-{number}", "ownerReferences": [reference]},

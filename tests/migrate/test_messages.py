@@ -11,13 +11,12 @@ from migrate.add_on import AddOn
 from migrate.recreate import Result
 from migrate.refusal import refusal
 from migrate.report import mode_text
+from tests.aws_node import container
 
 
 def aws_node(mode: str = "standard", node: str = "node-1", pod_eni: str = "true") -> dict[str, Any]:
     """Return aws-node's pod or, as far as it matters here, its DaemonSet."""
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": pod_eni}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    spec = {"nodeName": node, "containers": [{"name": "aws-node", "env": environment}]}
+    spec = {"nodeName": node, "containers": [container(mode, pod_interfaces=pod_eni)]}
     return {"spec": {**spec, "template": {"spec": spec}}}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from broken_nodes import NODE, OBJECTS, STRICT_LINK, UPSTREAM
 from reports import CLUSTER
 
+from tests.aws_node import container
 from verify.cluster_checks import CHECKSUM, judge_cluster
 from verify.cluster_facts import ClusterFacts, NodeObject
 from verify.findings import Verdict
@@ -17,9 +18,7 @@ from verify.installation import Manifest
 
 def aws_node(mode: str, *, pod_interfaces: bool = True, image: str = "amazon-k8s-cni:v1.23.1") -> dict[str, Any]:
     """Return a template's spec of the VPC CNI in a mode."""
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": mode, "ENABLE_POD_ENI": str(pod_interfaces).lower()}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    return {"containers": [{"name": "aws-node", "image": image, "env": environment}]}
+    return {"containers": [container(mode, pod_interfaces=str(pod_interfaces).lower(), image=image)]}
 
 
 def with_cni(*args: Any, **more: Any) -> ClusterFacts:

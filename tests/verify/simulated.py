@@ -28,6 +28,7 @@ from components.running_cluster.kubernetes_api import KubernetesApiError
 from local_cloud.certificates import CertificateAuthority
 from local_cloud.cluster_objects.definitions import custom_resource_definitions
 from local_cloud.control_plane import ApiServer, ApiServerSettings, Etcd
+from tests.aws_node import container
 from tests.waiting import eventually
 from tools import locate
 from verify.cluster import POLICIES, Cluster
@@ -268,9 +269,7 @@ def _install(cluster: Cluster) -> None:
     objects = manifests(NodeLocalDnsSettings(), cluster_dns_ip=CLUSTER, upstream_ip="172.20.30.30")
     cluster.create(f"{SYSTEM}/configmaps", objects["configMap"])
     cluster.create("/apis/apps/v1/namespaces/kube-system/daemonsets", objects["daemonSet"])
-    variables = {"POD_SECURITY_GROUP_ENFORCING_MODE": "standard", "ENABLE_POD_ENI": "true"}
-    environment = [{"name": name, "value": value} for name, value in variables.items()]
-    aws_node = {"containers": [{"name": "aws-node", "image": "amazon-k8s-cni:v1.23.1", "env": environment}]}
+    aws_node = {"containers": [container("standard")]}
     labels = {"k8s-app": "aws-node"}
     template = {"metadata": {"labels": labels}, "spec": aws_node}
     made = cluster.create("/apis/apps/v1/namespaces/kube-system/daemonsets", {

@@ -250,13 +250,13 @@ def cni_in_yaml(mode: str) -> dict[str, object]:
         (Change(operation="update", urn=CACHE, old=spec(None, "a"), new=spec(None, "b")), "without DNS", "no query"),
         (
             Change(operation="update", urn=CNI, old=cni(**{MODE: "strict"}), new=cni(**{MODE: "standard"})),
-            "until they are recreated**: run `python -m migrate --apply`",
+            "until they are recreated**: run `./eks-node-local-dns migrate --apply`",
             "loses DNS",
         ),
         (
             Change(operation="update", urn=CNI, old=cni(**{MODE: "standard"}), new=cni(**{MODE: "strict"})),
             "loses DNS",
-            "python -m migrate",
+            "./eks-node-local-dns migrate",
         ),
         (Change(operation="update", urn=CNI, old=cni(A="1"), new=cni(A="2")), "aws-node restarts", "changes to"),
         (

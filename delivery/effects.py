@@ -18,7 +18,7 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _RUNS = ("addonVersion", "configurationValues", "serviceAccountRoleArn", "podIdentityAssociations")
 """Inputs of an add-on that reach its pods."""
 
-_RECREATE = "run `python -m migrate --apply` before the cache is installed"
+_RECREATE = "run `./eks-node-local-dns migrate --apply` before the cache is installed"
 
 
 def _is(change: Change, token: str, *operations: str) -> bool:

@@ -24,8 +24,9 @@ LONGEST = 60_000
 
 _LONGEST_ENTRY = 3_000  # characters of a message
 _LEFT_OUT = (
-    "This is too long for a comment, so the list of all changes is left out here: `python -m delivery summary --all` "
-    "prints it from the job's artifact."
+    "This is too long for a comment, so the list of all changes is left out here: `./eks-node-local-dns delivery "
+    "summary "
+    "--all` prints it from the job's artifact."
 )
 
 

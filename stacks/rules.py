@@ -74,7 +74,7 @@ def warnings(settings: Settings, today: date | None = None) -> Iterator[str]:
         yield (
             "nodeLocalDns.ignoreStrictPods is on: an update installs the cache although running pods with a "
             "security group may have strict rules, and those lose DNS until they are recreated "
-            "(`python -m migrate`). Remove the key after this update."
+            "(`./eks-node-local-dns migrate`). Remove the key after this update."
         )
     if settings.source.stack is not None and settings.vpc_cni.manage:
         yield (

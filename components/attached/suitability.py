@@ -187,8 +187,8 @@ def _of_the_mode(running: Running, wanted: Wanted) -> Iterator[str]:
             f"The VPC CNI is in {mode} mode ({MODE_VARIABLE}) and {POD_ENI_VARIABLE} is on: a pod with a security "
             "group could not reach the cache on its own node, and the cache's rules take away the way to CoreDNS it "
             "had before, so every name it asks would time out. Set vpcCni.manage to true, or set the mode to standard "
-            "where that add-on is managed; then recreate the pods made in strict mode (`python -m migrate` names "
-            "them). Or set nodeLocalDns.enabled to false."
+            "where that add-on is managed; then recreate the pods made in strict mode (`./eks-node-local-dns migrate` "
+            "names them). Or set nodeLocalDns.enabled to false."
         )
 
 
@@ -259,8 +259,8 @@ def warnings(cluster: ExistingCluster, running: Running, wanted: Wanted) -> Iter
         if live.get(MODE_VARIABLE) != "standard":
             yield (
                 f"The VPC CNI of {cluster.name} goes from strict to standard mode. Pods with a security group keep "
-                "their strict rules until they are recreated, and would lose DNS with the cache beside them: `python "
-                "-m migrate` names and recreates them. The safe order is in docs/runbooks/adopt.md."
+                "their strict rules until they are recreated, and would lose DNS with the cache beside them: "
+                "`./eks-node-local-dns migrate` names and recreates them. The safe order is in docs/runbooks/adopt.md."
             )
     elif wanted.vpc_cni.manage and has_groups:
         yield (

@@ -87,8 +87,9 @@ def problem(state: CniState) -> str | None:
         return None
     if state.suspects:
         reasons.append(
-            "Recreate them: `python -m migrate` shows what it would do, `python -m migrate --apply` does it, on the "
-            "cluster that KUBECONFIG (or --stack) names; a pod without an owner is yours to delete. "
+            "Recreate them: `./eks-node-local-dns migrate` shows what it would do, `./eks-node-local-dns migrate "
+            "--apply` does it, on the cluster that KUBECONFIG (or --stack) names; a pod without an owner is yours to "
+            "delete. "
             "Then run `pulumi up` again."
         )
     return "\n".join(reasons)

@@ -76,7 +76,7 @@ CNI_REPLACED = "Pods: **vpc-cni is deleted and made anew; in between no new pod 
 CNI_RESTARTS = "Pods: aws-node restarts on every node; running pods keep their network, new ones wait for seconds."
 TO_STANDARD = (
     "DNS: the CNI changes to standard. **Pods with a security group keep their strict rules "
-    "until they are recreated**: run `python -m migrate --apply` before the cache is "
+    "until they are recreated**: run `./eks-node-local-dns migrate --apply` before the cache is "
     "installed."
 )
 TO_STRICT = (

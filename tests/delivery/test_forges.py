@@ -144,5 +144,5 @@ def test_all_of_a_preview_can_be_printed(tmp_path: Path) -> None:
     """What a comment leaves out is printed with --all, and only then."""
     steps = [{"op": "update", "urn": f"{URN}-{number}-{'x' * 60}"} for number in range(1000)]
     path = preview(tmp_path, {"steps": steps})
-    assert "python -m delivery summary --all" in run("summary", path).output
+    assert "./eks-node-local-dns delivery summary --all" in run("summary", path).output
     assert run("summary", "--all", path).output.count("- to update") == 1000

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from commands.__main__ import COMMANDS
 from lab.scenarios import SCENARIOS
 from verify.process_checks import cache_runs
 
@@ -26,6 +27,19 @@ def test_the_sample_of_verifys_output_is_its_own() -> None:
     assert f"failed: {cache_runs.name} (failure mode {cache_runs.number})," in page
     assert f"  -> {cache_runs.remedy}\n" in page
     assert "the cache is installed and has no pod on this node" in (ROOT / "verify" / "process_checks.py").read_text()
+
+
+def test_commands_are_started_in_one_way() -> None:
+    """A reader in a fresh shell types what any page says, and it starts, or says in a sentence what to do first."""
+    names = "|".join(COMMANDS)
+    # The benchmark's page says how its figures were measured, which was then.
+    pages = [each for each in [*PAGES, ROOT / "Pulumi.yaml"] if each.name != "benchmark.md"]
+    texts = {page: page.read_text() for page in pages}
+    others = re.compile(rf"python3? -m (?:{names})\b|(?<!\./)(?<!`)\beks-node-local-dns (?:{names})\b")
+    assert [(page.name, found) for page, text in texts.items() for found in others.findall(text)] == []
+    started = {name for text in texts.values() for name in re.findall(r"(?<!\.)\./eks-node-local-dns (\w+)", text)}
+    assert started <= COMMANDS.keys()
+    assert {"verify", "migrate", "lab", "delivery"} <= started
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -116,7 +116,7 @@ def test_the_cache_is_installed_only_after_the_migration(adopting: Adopting) -> 
     assert message.count("(Deployment shop/orders): strict, because it was started at") == 2
     assert "(StatefulSet shop/store): strict" in message
     assert "(no owner: nothing makes it anew): strict" in message
-    assert "python -m migrate --apply" in message
+    assert "./eks-node-local-dns migrate --apply" in message
     assert "nodeLocalDns.ignoreStrictPods: true" in message
     assert adopting.everything_of_the_cache() == []
     assert adopting.pods() == before

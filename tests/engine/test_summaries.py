@@ -108,7 +108,7 @@ def test_a_change_back_to_standard_says_whom_it_does_not_help_yet(clone: Clone, 
     assert (
         "changes to standard. **Pods with a security group keep their strict rules until they are recreated**" in mode
     )
-    assert "python -m migrate --apply" in mode
+    assert "./eks-node-local-dns migrate --apply" in mode
     assert 'POD_SECURITY_GROUP_ENFORCING_MODE: "strict" -> "standard"' in text
 
 

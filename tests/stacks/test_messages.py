@@ -96,7 +96,8 @@ def test_what_contradicts_the_source_is_refused(case: str) -> None:
 
 IGNORED = (
     "nodeLocalDns.ignoreStrictPods is on: an update installs the cache although running pods with a security group may "
-    "have strict rules, and those lose DNS until they are recreated (`python -m migrate`). Remove the key after this "
+    "have strict rules, and those lose DNS until they are recreated (`./eks-node-local-dns migrate`). Remove the key "
+    "after this "
     "update."
 )
 SNAT = (

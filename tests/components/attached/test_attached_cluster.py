@@ -118,7 +118,8 @@ MODE = (
     "The VPC CNI is in strict mode (POD_SECURITY_GROUP_ENFORCING_MODE) and ENABLE_POD_ENI is on: a pod with a "
     "security group could not reach the cache on its own node, and the cache's rules take away the way to CoreDNS it "
     "had before, so every name it asks would time out. Set vpcCni.manage to true, or set the mode to standard where "
-    "that add-on is managed; then recreate the pods made in strict mode (`python -m migrate` names them). Or set "
+    "that add-on is managed; then recreate the pods made in strict mode (`./eks-node-local-dns migrate` names them). "
+    "Or set "
     "nodeLocalDns.enabled to false."
 )
 

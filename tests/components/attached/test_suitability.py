@@ -159,7 +159,8 @@ REFUSED: dict[str, Case] = {
             f"The VPC CNI is in strict mode ({MODE}) and ENABLE_POD_ENI is on: a pod with a security group could not "
             "reach the cache on its own node, and the cache's rules take away the way to CoreDNS it had before, so "
             "every name it asks would time out. Set vpcCni.manage to true, or set the mode to standard where that "
-            "add-on is managed; then recreate the pods made in strict mode (`python -m migrate` names them). Or set "
+            "add-on is managed; then recreate the pods made in strict mode (`./eks-node-local-dns migrate` names "
+            "them). Or set "
             "nodeLocalDns.enabled to false.",
         )
         for where, found, seen in (
@@ -301,7 +302,8 @@ SNAT = (
 )
 SWITCH = (
     "The VPC CNI of shop goes from strict to standard mode. Pods with a security group keep their strict rules until "
-    "they are recreated, and would lose DNS with the cache beside them: `python -m migrate` names and recreates them. "
+    "they are recreated, and would lose DNS with the cache beside them: `./eks-node-local-dns migrate` names and "
+    "recreates them. "
     "The safe order is in docs/runbooks/adopt.md."
 )
 TRUNK = (

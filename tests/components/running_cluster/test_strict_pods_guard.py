@@ -99,7 +99,8 @@ def test_the_refusal_names_every_pod() -> None:
         "  shop/orders-2 on no node yet (Deployment shop/orders): unknown, because nobody knows, and it is being "
         "deleted\n"
         "  shop/legacy on node-1 (no owner: nothing makes it anew): strict, because it is old\n"
-        "Recreate them: `python -m migrate` shows what it would do, `python -m migrate --apply` does it, on the "
+        "Recreate them: `./eks-node-local-dns migrate` shows what it would do, `./eks-node-local-dns migrate --apply` "
+        "does it, on the "
         "cluster that KUBECONFIG (or --stack) names; a pod without an owner is yours to delete. "
         "Then run `pulumi up` again."
     )
@@ -263,7 +264,8 @@ def test_a_second_cache_is_refused_whatever_is_ignored(monkeypatch: pytest.Monke
 FOUND = (
     "1 running pod with a security group is not known to have the rules of standard mode; under strict rules every "
     "name a pod asks for would time out:\n  shop/a on node-1 (Deployment shop/orders): strict, because it is "
-    "old\nRecreate them: `python -m migrate` shows what it would do, `python -m migrate --apply` does it, on the "
+    "old\nRecreate them: `./eks-node-local-dns migrate` shows what it would do, `./eks-node-local-dns migrate "
+    "--apply` does it, on the "
     "cluster that KUBECONFIG (or --stack) names; a pod without an owner is yours to delete. Then run `pulumi up` "
     "again."
 )

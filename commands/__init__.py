@@ -1,0 +1,1 @@
+"""Every command of the project under one name."""

@@ -76,6 +76,17 @@ def test_cache_is_never_its_own_upstream(server: str) -> None:
         render(settings, **ADDRESSES)
 
 
+def test_prefetching_is_turned_off_by_a_value() -> None:
+    """Null, which a stack file can say and a program in another language cannot, is short for `enabled: false`."""
+    default = render(CorefileSettings(), **ADDRESSES)
+    off, short = (
+        render(CorefileSettings.model_validate({"external": {"prefetch": said}}), **ADDRESSES)
+        for said in ({"enabled": False}, None)
+    )
+    assert off == short
+    assert off.count("prefetch ") == default.count("prefetch ") - 1
+
+
 def test_stale_answers_only_in_their_safe_form() -> None:
     """Serving stale answers turns off what CoreDNS 1.13.2 would serve instead of them, and does not wait each time."""
     text = render(CorefileSettings.model_validate({"external": {"serveStaleSeconds": 60}}), **ADDRESSES)

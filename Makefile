@@ -66,6 +66,10 @@ lock: setup ## Resolve the dependencies of pyproject.toml anew and lock them wit
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
 
+.PHONY: schema
+schema: setup ## Write the component package's schema anew
+	@$(PYTHON) -m package.schema --write
+
 .PHONY: reference
 reference: setup ## Write the table of settings in README.md anew
 	@$(PYTHON) -m stacks.reference --write README.md

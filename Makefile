@@ -75,6 +75,10 @@ lock: setup ## Resolve the dependencies of pyproject.toml anew and lock them wit
 record: setup ## Write down anew all that the program asks for (tests/program/records)
 	@$(PYTHON) -m tests.program.record
 
+.PHONY: schema
+schema: setup ## Write the component package's schema anew
+	@$(PYTHON) -m package.schema --write
+
 .PHONY: reference
 reference: setup ## Write docs/settings.md anew
 	@$(PYTHON) -m stacks.reference --write docs/settings.md

@@ -1,7 +1,6 @@
 """All that this program makes, for programs in other languages: one component, with what a stack file would say."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NotRequired
 
 import pulumi
@@ -11,6 +10,7 @@ from components.cache.node_local_dns import NodeLocalDns, NodeLocalDnsArgs
 from components.outputs import StackOutputs
 from components.pod_security_groups.pod_security_group import PACKAGE
 from components.refusal import refused_component
+from package.known import not_known
 from stacks.made_here import made_here
 from stacks.reading import current_identity, judged
 from stacks.rules import warnings
@@ -24,8 +24,8 @@ class ClusterArgs(TypedDict):
     """AWS region: that of the provider which makes the resources (`aws:region`)."""
 
     settings: NotRequired[dict[str, Any]]
-    """What a stack file has, with the same keys, described in README.md (all but `source`); default: none of them.
-    Known while planning, as it is checked before anything is created."""
+    """What a stack file has, with the same keys, but for those about a cluster that exists; default: none of them.
+    Plain values, known while planning, as they are checked before anything is created."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -39,7 +39,7 @@ class Cluster(pulumi.ComponentResource):
     """What this program's stacks tell other stacks."""
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        settings = check(name, args.get("settings", {}))
+        settings = check(name, args)
         super().__init__(f"{PACKAGE}:index:Cluster", name, None, opts)
         for warning in warnings(settings):
             pulumi.log.warn(warning, self)
@@ -60,8 +60,11 @@ class Cluster(pulumi.ComponentResource):
         self.register_outputs({"outputs": vars(outputs)})
 
 
-def check(name: str, given: Mapping[str, Any]) -> Settings:
-    """Return the typed settings; `RunError` lists all that is wrong with them."""
+def check(name: str, args: ClusterArgs) -> Settings:
+    """Return the typed settings; `RunError` lists all that is wrong with the arguments."""
+    given = args.get("settings", {})
+    if unknown := [*not_known("region", args["region"]), *not_known("settings", given)]:
+        raise pulumi.RunError(refused_component("Cluster", name, unknown))
     settings, mistakes = judged(given)
     if not settings.source.made_here:
         mistakes = ["source: it names a cluster that exists, and this makes one. Use NodeLocalDns for that cluster."]

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from components.cache import node_local_dns
 from components.cache.node_local_dns import NodeLocalDnsSettings
 from components.refusal import refused_component
+from package.known import not_known
 from stacks.mistakes import explained
 
 
@@ -23,8 +24,8 @@ class NodeLocalDnsArgs(TypedDict):
     """Kubeconfig (text) with which an update asks the cluster for pods that would lose DNS, before it goes on."""
 
     settings: NotRequired[dict[str, Any]]
-    """What a stack file has under `nodeLocalDns`, with the same keys, described in README.md; default: none of them.
-    Known while planning, as it is checked before anything is created."""
+    """What a stack file has under `nodeLocalDns`, with the same keys; default: none of them. Plain values, known while
+    planning, as they are checked before anything is created."""
 
 
 class NodeLocalDns(node_local_dns.NodeLocalDns):
@@ -51,6 +52,8 @@ class NodeLocalDns(node_local_dns.NodeLocalDns):
 
 def check(name: str, settings: Mapping[str, Any]) -> NodeLocalDnsSettings:
     """Return the typed settings; `RunError` lists all that is wrong with them."""
+    if unknown := list(not_known("settings", settings)):
+        raise pulumi.RunError(refused_component("NodeLocalDns", name, unknown))
     try:
         checked = NodeLocalDnsSettings.model_validate(settings, by_alias=True, by_name=False)
         mistakes = [] if checked.enabled else ["enabled is false: leave the component out to have no cache."]

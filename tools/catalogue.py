@@ -54,7 +54,23 @@ class DebianProgram:
     """What the project needs it for, for the sentence that says it is missing."""
 
 
-Program = GoProgram | DebianProgram
+@dataclass(frozen=True, kw_only=True)
+class NodeProgram:
+    """A program of locked npm packages, for the machine's Node.js."""
+
+    folder: str
+    """Folder beside this file whose package.json and package-lock.json pin the packages."""
+
+    purpose: str
+    """What the project needs it for, for the sentence that says it is missing."""
+
+    @property
+    def source(self) -> Path:
+        """Where the lock lies."""
+        return HERE / self.folder
+
+
+Program = GoProgram | DebianProgram | NodeProgram
 
 _PULUMI = "3.259.0"
 _KUBERNETES = "1.35.4"
@@ -106,6 +122,10 @@ PROGRAMS: dict[str, Program] = {
         folder="package-sdk",
         package=".",
         purpose="writing the component package's SDKs with Pulumi's own generators, for its tests",
+    ),
+    "tsc": NodeProgram(
+        folder="typescript",
+        purpose="compiling TypeScript programs against the component package's SDK, in its tests",
     ),
     "node-cache-stand-in": GoProgram(
         folder="node-cache-stand-in",

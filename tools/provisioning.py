@@ -15,7 +15,7 @@ from filelock import FileLock
 from packaging.version import InvalidVersion, Version
 from platformdirs import user_cache_path
 
-from tools.catalogue import PROGRAMS, DebianProgram, GoProgram
+from tools.catalogue import PROGRAMS, DebianProgram, GoProgram, NodeProgram
 
 Report = Callable[[str, str, float | None], None]
 """Told, while a program is provided: its name, what is being done, and the fraction done if known."""
@@ -96,7 +96,7 @@ def _on_path(name: str) -> Path | None:
         return None
     if isinstance(program, DebianProgram):
         return Path(found)
-    if not program.version_command:
+    if isinstance(program, NodeProgram) or not program.version_command:
         return None
     asked = subprocess.run([found, *program.version_command], check=False, capture_output=True, text=True, timeout=60)
     return Path(found) if asked.returncode == 0 and suitable(program, asked.stdout + asked.stderr) else None
@@ -159,6 +159,35 @@ def _build(name: str, program: GoProgram, report: Report, niceness: int) -> Path
     return built
 
 
+def _install_packages(name: str, program: NodeProgram, report: Report) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MissingToolError(
+            f"npm is missing, which installs {name} for {program.purpose}: install Node.js 20 or newer (nodejs.org, "
+            "`sudo apt-get install npm`) and run the command again."
+        )
+    lock = (program.source / "package-lock.json").read_bytes()
+    directory = user_cache_path("eks-node-local-dns") / "tools" / f"{name}-{hashlib.sha256(lock).hexdigest()[:16]}"
+    installed, finished = directory / "node_modules" / ".bin" / name, directory / "finished"
+    if finished.exists():
+        return installed
+    directory.mkdir(parents=True, exist_ok=True)
+    report(name, "waiting for its turn", None)
+    with FileLock(directory / "lock"):  # another process may be installing the same packages
+        if finished.exists():
+            return installed
+        report(name, "installing packages", None)
+        for each in ("package.json", "package-lock.json"):
+            shutil.copy(program.source / each, directory)
+        # Types are all that is wanted of the packages: no script of theirs runs.
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=directory, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise MissingToolError(f"npm cannot install {name} from {program.source}:\n{done.stderr.strip()[-500:]}")
+        finished.touch()
+    return installed
+
+
 def _install(name: str, program: DebianProgram, report: Report) -> Path:
     remedy = f"run `sudo apt-get install {program.package}` (or your system's equivalent) and try again"
     apt = shutil.which("apt-get")
@@ -196,6 +225,8 @@ def locate(name: str, report: Report = _silent, niceness: int = 0) -> Path:
     if isinstance(program, DebianProgram):
         _on_path.cache_clear()
         return _install(name, program, report)
+    if isinstance(program, NodeProgram):
+        return _install_packages(name, program, report)
     return _build(name, program, report, niceness)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import indent
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.cache.cache_memory import SMALLEST_CAPACITY, memory_bound_mebibytes
 from components.setting import Setting
@@ -62,6 +62,9 @@ def zone_name(value: str) -> str:
 class Prefetch(Setting):
     """Refreshing popular names before they expire, so that nobody waits for them."""
 
+    enabled: bool = True
+    """Whether they are refreshed."""
+
     amount: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     """Queries within `durationSeconds` that make a name popular."""
 
@@ -70,6 +73,11 @@ class Prefetch(Setting):
 
     percentage: Annotated[int, Field(ge=10, le=90)] = 10
     """Remaining share of the TTL, in percent, below which the name is refreshed; CoreDNS takes 10 to 90."""
+
+
+def _off_if_null(value: object) -> object:
+    """Return what null stands for in a stack file. From a program in another language null does not arrive."""
+    return {"enabled": False} if value is None else value
 
 
 class CacheSettings(Setting):
@@ -90,8 +98,9 @@ class CacheSettings(Setting):
     """Seconds a denial is kept at most; one whose own TTL is less than five seconds is kept for five, or for this if
     that is less. CoreDNS does not start with 0. Longer breaks what polls DNS for a new name (kubernetes#74092)."""
 
-    prefetch: Prefetch | None = Prefetch()
-    """Refresh popular names before they expire; null: off. Default: measured, see docs/benchmark.md."""
+    prefetch: Annotated[Prefetch, BeforeValidator(_off_if_null)] = Prefetch()
+    """Refresh popular names before they expire; null in a stack file: not enabled. Default: measured, see
+    docs/benchmark.md."""
 
     serve_stale_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
     """Seconds past its TTL for which an answer may be served while the upstream is down; 0: never.
@@ -112,7 +121,7 @@ class CacheSettings(Setting):
             yield "    disable denial"
             yield "    servfail 0s"
             yield f"    serve_stale {self.serve_stale_seconds}s verify"
-        if self.prefetch:
+        if self.prefetch.enabled:
             each = self.prefetch
             yield f"    prefetch {each.amount} {each.duration_seconds}s {each.percentage}%"
         yield "}"

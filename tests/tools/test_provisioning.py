@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools import provisioning
-from tools.catalogue import PROGRAMS, DebianProgram, GoProgram
+from tools.catalogue import PROGRAMS, DebianProgram, GoProgram, NodeProgram
 from tools.provisioning import MissingToolError, build_key, locate, needed_go, suitable
 
 ENGINE = GoProgram(folder="pulumi", package="p", purpose="x", version_command=("version",), at_least="3.238.0")
@@ -57,6 +58,28 @@ def test_every_go_program_is_pinned_by_a_module_with_checksums() -> None:
         if isinstance(program, GoProgram):
             assert (program.source / "go.mod").is_file(), name
             assert (program.source / "go.sum").is_file(), name
+
+
+def test_every_node_program_is_pinned_by_a_lock_with_checksums() -> None:
+    """Every package is the one that was locked, wherever it is fetched from."""
+    for name, program in PROGRAMS.items():
+        if isinstance(program, NodeProgram):
+            lock = json.loads((program.source / "package-lock.json").read_text())
+            packages = [each for path, each in lock["packages"].items() if path]
+            assert packages, name
+            assert all(each["integrity"].startswith("sha512-") for each in packages), name
+            asked = json.loads((program.source / "package.json").read_text())["dependencies"]
+            assert lock["packages"][""]["dependencies"] == asked
+            assert not [each for each in asked.values() if not each[0].isdigit()], (
+                "a range would be another one tomorrow"
+            )
+
+
+def test_a_machine_without_npm_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the missing program and the remedy in one sentence."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(MissingToolError, match=r"npm is missing, which installs tsc .* install Node.js"):
+        locate("tsc")
 
 
 def test_a_missing_compiler_is_said_in_one_sentence_with_the_remedy(

@@ -151,6 +151,17 @@ def test_the_whole_corefile(settings: dict[str, Any], name: str) -> None:
     assert text == Path(__file__).with_name(f"{name}.corefile").read_text()
 
 
+def test_prefetching_is_turned_off_by_a_value() -> None:
+    """Null, which a stack file can say and a program in another language cannot, is short for `enabled: false`."""
+    default = render(CorefileSettings(), **ADDRESSES)
+    off, short = (
+        render(CorefileSettings.model_validate({"external": {"prefetch": said}}), **ADDRESSES)
+        for said in ({"enabled": False}, None)
+    )
+    assert off == short
+    assert off.count("prefetch ") == default.count("prefetch ") - 1
+
+
 def test_stale_answers_only_in_their_safe_form() -> None:
     """Serving stale answers turns off what CoreDNS 1.13.2 would serve instead of them, and does not wait each time."""
     text = render(CorefileSettings.model_validate({"external": {"serveStaleSeconds": 60}}), **ADDRESSES)

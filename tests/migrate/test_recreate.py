@@ -324,7 +324,7 @@ def test_a_run_that_is_killed_between_two_evictions_has_counted_for_the_next(pla
         if place.controllers.least_ready["queue"] < 3 or "evict queue-2" in text:
             raise InterruptedError
 
-    with pytest.raises(InterruptedError, match="^$"):
+    with pytest.raises(InterruptedError, match=r"^$"):
         Recreation(place.api, place.options(), die).run([owner])
     eventually(lambda: len(place.uids("queue")) == 2)
     left = place.uids("queue")

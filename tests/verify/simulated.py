@@ -39,6 +39,10 @@ SYSTEM = "/api/v1/namespaces/kube-system"
 POLICY_PATH = f"{POLICIES}/namespaces/kube-system/securitygrouppolicies"
 
 
+_POLL_SECONDS = 0.25
+"""Pause between two looks: each lists every probe there is, and that is most of what looking at many nodes takes."""
+
+
 class Kubelets:
     """Every node's kubelet: one server for logs and exec, one thread for the states."""
 
@@ -118,7 +122,7 @@ class Kubelets:
         request.close_connection = True
 
     def _work(self) -> None:
-        while not self._over.wait(0.1):
+        while not self._over.wait(_POLL_SECONDS):
             pods = list(self._cluster.items(f"{SYSTEM}/pods", labelSelector=LABEL))
             self.most = max(self.most, len(pods))
             for pod in pods:

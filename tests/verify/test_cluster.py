@@ -43,8 +43,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Clus
 
 
 def run(cluster: Cluster, *nodes: str) -> Outcome:
-    """Run once."""
-    return run_once(cluster, Options(nodes=nodes, timeout=20, parallel=PARALLEL), lambda *_: None)
+    """Run once; the silent node is waited for while the others are looked at."""
+    return run_once(cluster, Options(nodes=nodes, timeout=60, parallel=PARALLEL), lambda *_: None)
 
 
 def odd_ones(outcome: Outcome) -> dict[str, set[tuple[str, Verdict]]]:

@@ -2,7 +2,7 @@
 
 `make mutants` and `make mutants ROOM=components/cluster` come here. mutmut changes one thing in a copy of the code and
 runs the unit tests that reach the changed function; a change that no test notices is a survivor. It changes the bodies
-of functions only: not constants, class bodies, properties, nor what has another decorator.
+of functions only: not constants, nor class bodies.
 """
 
 import argparse
@@ -18,15 +18,18 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import libcst as cst
+import libcst.matchers as m
 import mutmut.__main__ as mutmut
 from mutmut.configuration import config
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import MutatedFile, mutate_file_contents
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
 from mutmut.utils.format_utils import get_mutant_name, orig_function_and_class_names_from_key
@@ -36,6 +39,8 @@ from rich.table import Column, Table
 ROOT = Path(__file__).parents[1]
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 REPORT = ROOT / ".local" / "mutants.json"
+
+KNOWN_TO_MUTMUT = m.Name("staticmethod") | m.Name("classmethod")
 
 NOTICED = {"killed", "timeout", "segfault"}
 """mutmut's verdicts that count as noticed: a test failed, never ended, or the interpreter died."""
@@ -75,10 +80,67 @@ class Mutant:
         return "/".join(parts[: 2 if parts[0] == "components" and len(parts) > 2 else 1])
 
 
+def _stay(decorators: Sequence[cst.Decorator]) -> bool:
+    """Say whether mutmut can do with these: it knows two, and a property's setter is found by its name."""
+    named = [each.decorator for each in decorators]
+    return (len(named) <= 1 and all(m.matches(each, KNOWN_TO_MUTMUT) for each in named)) or any(
+        m.matches(each, m.Attribute(attr=m.Name("setter"))) for each in named
+    )
+
+
+class _Plain(cst.CSTTransformer):
+    """Applies decorators in a statement of its own: `@rule def f` as `def f` and `f = rule(f)`.
+
+    mutmut leaves decorated functions alone, as it would have to copy them with what their decorators do; so each copy
+    is a plain one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:  # noqa: N802, ARG002  # the base class's
+        """Go down."""
+        self._depth += 1
+
+    def leave_FunctionDef(  # noqa: N802  # the base class's
+        self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
+    ) -> cst.FunctionDef | cst.FlattenSentinel[cst.BaseStatement]:
+        """Come up, and take the decorators off what is at the top or in a class."""
+        self._depth -= 1
+        if self._depth or _stay(original_node.decorators):
+            return updated_node
+        made: cst.BaseExpression = updated_node.name
+        for each in reversed(updated_node.decorators):
+            made = cst.Call(each.decorator, [cst.Arg(made)])
+        applied = cst.SimpleStatementLine([cst.Assign([cst.AssignTarget(updated_node.name)], made)])
+        return cst.FlattenSentinel([updated_node.with_changes(decorators=()), applied])
+
+
+def _mutated_plain(filename: str, code: str, *more: Any) -> MutatedFile:
+    return mutate_file_contents(filename, cst.parse_module(code).visit(_Plain()).code, *more)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a function is in its file."""
+
+    first: int
+    """Line of its first decorator, or of itself."""
+
+    last: int
+    """Last line."""
+
+    origin: int
+    """Line in the file of what would be line 0 of mutmut's text of it."""
+
+
 @cache
-def _functions(path: str) -> dict[str, tuple[int, int]]:
-    """Return the first and the last line of each function at the top of a file and of each method."""
-    found: dict[str, tuple[int, int]] = {}
+def _functions(path: str) -> dict[str, _Place]:
+    """Return where each function at the top of a file and each method is."""
+    found: dict[str, _Place] = {}
+    text = (ROOT / path).read_text()
+    lines = text.splitlines()
 
     def visit(body: Iterable[ast.stmt], prefix: str = "") -> None:
         for each in body:
@@ -86,9 +148,15 @@ def _functions(path: str) -> dict[str, tuple[int, int]]:
                 visit(each.body, f"{prefix}{each.name}.")
             elif isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
                 first = min([each.lineno, *(decorator.lineno for decorator in each.decorator_list)])
-                found[prefix + each.name] = (first, each.end_lineno or first)
+                names = [decorator.id for decorator in each.decorator_list if isinstance(decorator, ast.Name)]
+                kept = len(each.decorator_list) == 1 and names and names[0] in {"staticmethod", "classmethod"}
+                comments = 0  # those above it are part of the text
+                while lines[first - 2 - comments].lstrip().startswith("#"):
+                    comments += 1
+                begins = first if kept else each.lineno
+                found[prefix + each.name] = _Place(first, each.end_lineno or first, begins - comments - 1)
 
-    visit(ast.parse((ROOT / path).read_text()).body)
+    visit(ast.parse(text).body)
     return found
 
 
@@ -99,7 +167,6 @@ def _function_of(name: str) -> str:
 
 def _mutant(name: str, path: str) -> Mutant:
     function = _function_of(name)
-    first, _ = _functions(path)[function]
     removed: list[str] = []
     added: list[str] = []
     at = line = 0
@@ -115,7 +182,7 @@ def _mutant(name: str, path: str) -> Mutant:
             added.append(each[1:].strip())
         else:
             at += 1
-    return Mutant(name, path, first + line - 1, function, "\n".join(removed), "\n".join(added))
+    return Mutant(name, path, _functions(path)[function].origin + line, function, "\n".join(removed), "\n".join(added))
 
 
 def _equivalents() -> dict[tuple[str, str, str, str], str]:
@@ -156,8 +223,8 @@ def _chosen(asked: argparse.Namespace) -> Iterator[tuple[str, str]]:
     changed = None if asked.room or asked.again else _changed(asked.base)
     for data, name, _ in mutmut.collect_source_file_mutation_data(mutant_names=[])[0]:
         path = str(data.path)
-        first, last = _functions(path)[_function_of(name)]
-        if changed is None or any(lines.start <= last and first < lines.stop for lines in changed[path]):
+        place = _functions(path)[_function_of(name)]
+        if changed is None or any(each.start <= place.last and place.first < each.stop for each in changed[path]):
             yield name, path
 
 
@@ -168,6 +235,7 @@ def _name_as_imported(path: Path, function: str) -> str:
 
 def _generate(files: list[str], tests: list[str]) -> None:
     os.chdir(ROOT)
+    mutmut.mutate_file_contents = _mutated_plain  # type: ignore[reportPrivateImportUsage]  # likewise
     mutmut.get_mutant_name = _name_as_imported  # type: ignore[reportPrivateImportUsage]  # what it calls
     shutil.rmtree("mutants", ignore_errors=True)
     Path("mutants").mkdir()

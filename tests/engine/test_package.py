@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("package-sdk"), pytest.mark.timeout(500)]
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CLUSTER = f"{PACKAGE}:index:Cluster"
 POD_SECURITY_GROUP = f"{PACKAGE}:index:PodSecurityGroup"
 NODE_LOCAL_DNS = f"{PACKAGE}:index:NodeLocalDns"

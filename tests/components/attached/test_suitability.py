@@ -255,6 +255,55 @@ def test_a_mode_that_was_set_past_the_add_on_counts() -> None:
     assert refusals(cluster, running({**STANDARD, "ENABLE_POD_ENI": "1"}), TAKEOVER) == []
 
 
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("1.28", True), ("1.29", False), ("1.30", False), ("2.0", False), ("0.35", True), ("1.9", True)],
+)
+def test_sidecars_run_since_one_version(version: str, refused: bool) -> None:
+    """Compared as numbers; and only for the cache, which needs them."""
+    cluster = dataclasses.replace(CLUSTER, kubernetes_version=version)
+    found = refusals(cluster, None, CACHE)
+    assert [each.partition(",")[0] for each in found] == [f"The cluster is at Kubernetes {version}"] * refused
+    assert refusals(cluster, None, dataclasses.replace(CACHE, cache=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "usable"),
+    [("ACTIVE", True), ("UPDATING", True), ("CREATING", False), ("DELETING", False), ("FAILED", False)],
+)
+def test_a_cluster_that_is_there_is_used_also_while_it_changes(status: str, usable: bool) -> None:
+    """EKS makes our change after its own."""
+    cluster = dataclasses.replace(CLUSTER, status=status)
+    assert can_be_asked(cluster) is usable
+    assert bool(refusals(cluster, None, CACHE)) is not usable
+
+
+def test_of_auto_mode_nothing_else_is_said() -> None:
+    """What else is wanted of it does not exist there."""
+    cluster = dataclasses.replace(CLUSTER, auto_mode=True, vpc_cni=None, kubernetes_version="1.20")
+    without = dataclasses.replace(TAKEOVER, cache=False)
+    for seen in (None, running(STRICT)):
+        [found] = refusals(cluster, seen, without)
+        assert found.startswith("The cluster runs EKS Auto Mode (computeConfig.enabled): ")
+
+
+@pytest.mark.parametrize(
+    ("version", "runs", "refused"),
+    [
+        ("v1.12.0-eksbuild.9", "v1.11.0", True),
+        ("v1.12.1-eksbuild.1", "v1.12.1", False),
+        ("v1.12.2-eksbuild.1", "v1.12.1", False),
+        ("v1.12.2-eksbuild.1", "v1.12.3", True),
+        ("v1.12.2-eksbuild.1", "latest", False),
+        ("v1.9.0-eksbuild.1", "v1.9.0", True),
+    ],
+)
+def test_a_takeover_needs_a_version_that_knows_the_mode_and_is_no_older(version: str, runs: str, refused: bool) -> None:
+    """At each boundary, compared as numbers."""
+    cluster = dataclasses.replace(CLUSTER, vpc_cni=add_on(version, env=STANDARD))
+    assert bool(refusals(cluster, running(STANDARD, version=runs), TAKEOVER)) is refused
+
+
 @pytest.mark.parametrize("wanted", [CACHE, TAKEOVER])
 @pytest.mark.parametrize("seen", [None, running(STANDARD), running(STANDARD, "")])
 def test_a_cluster_as_eks_makes_it_is_taken(seen: Running | None, wanted: Wanted) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
-from components.running_cluster.other_caches import other_caches
+from components.running_cluster.other_caches import find_other_caches, other_caches
 
 OURS = manifests(NodeLocalDnsSettings(), cluster_dns_ip="172.20.0.10", upstream_ip="172.20.9.9")["daemonSet"]
 IMAGE = "registry.k8s.io/dns/k8s-dns-node-cache:1.22.28"
@@ -49,3 +49,23 @@ def daemon_set(namespace: str, name: str, image: str, *, container: Any = None, 
 def test_a_cache_is_told_by_what_it_does_and_ours_by_its_mark(found: dict[str, Any], expected: list[str]) -> None:
     """Wherever it is, and whatever it is called."""
     assert other_caches([found]) == expected
+
+
+def test_all_daemon_sets_of_the_cluster_are_looked_at() -> None:
+    """In every namespace; those found come in order, each image once."""
+
+    class Api:
+        def items(self, path: str) -> list[dict[str, Any]]:
+            assert path == "/apis/apps/v1/daemonsets"
+            twice = daemon_set("dns", "b", IMAGE)
+            pod = twice["spec"]["template"]["spec"]
+            pod["initContainers"] = [{"name": "i", "image": "busybox"}, *pod["containers"]]
+            inits = daemon_set("dns", "c", "busybox")
+            inits["spec"]["template"]["spec"]["initContainers"] = [{"name": "i", "image": IMAGE}]
+            return [inits, twice, daemon_set("dns", "a", IMAGE), OURS]
+
+    assert find_other_caches(Api()) == [  # type: ignore[arg-type]
+        f"dns/a ({IMAGE})",
+        f"dns/b ({IMAGE}, busybox)",
+        f"dns/c (busybox, {IMAGE})",
+    ]

@@ -10,12 +10,13 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
+from components.cache.node_local_dns import NodeLocalDns, NodeLocalDnsArgs, NodeLocalDnsSettings, manifests
 from components.running_cluster import strict_pods_guard
 from components.running_cluster.cni_state import CniState, verified_at
 from components.running_cluster.strict_pods import Owner, SecurityGroupPod
 from components.running_cluster.strict_pods_guard import StrictPodsError, has_to_look, problem, second_cache, unknown
 from tests.aws_node import STANDARD, STRICT, aws_node_daemon_set, aws_node_pod
+from tests.mocked_engine import Recorder, record
 
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 SERVICE = "kubernetes:core/v1:Service"
@@ -231,18 +232,43 @@ def test_a_change_of_the_first_object_is_no_repair(monkeypatch: pytest.MonkeyPat
         check(SERVICE, old={"interception": "upstream"})
 
 
-def test_the_guard_is_asked_before_both_that_are_made_and_changed() -> None:
-    """Its name begins with the cache's, as two of one name end a run."""
-    made = {}
+def test_nothing_of_the_cache_is_made_or_changed_before_the_guard_was_asked() -> None:
+    """It is asked before the first object and before the DaemonSet, at both; all others wait for the first."""
+    made = Recorder({SERVICE: {"spec": {"clusterIP": "172.20.9.9"}}})
+    arguments = NodeLocalDnsArgs(settings=NodeLocalDnsSettings(), cluster_dns_ip="172.20.0.10", kubeconfig="{}")
+    assert record(lambda: NodeLocalDns("dns", arguments), made) == ""
+    inside = {key: request for key, request in made.requests.items() if key[0].startswith("kubernetes:")}
+    assert len(inside) == 5
+    guarded = {(SERVICE, "dns-upstream"), (DAEMON_SET, "dns")}
+    for key, request in inside.items():
+        asked = [["dns-strict-pods"]] if key in guarded else [[]]
+        assert [list(request.hooks.before_create), list(request.hooks.before_update)] == asked * 2
+        if key != (SERVICE, "dns-upstream"):
+            assert "dns-upstream" in made.waits_for(*key)
+    assert made.waits_for(SERVICE, "dns-upstream") == set()
+    assert made.waits_for(DAEMON_SET, "dns") >= {"dns-account", "dns-corefile"}
 
-    class Hook(pulumi.ResourceHook):
-        def __init__(self, name: str, callback: Any, *_more: object) -> None:
-            made[name] = callback
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pulumi, "ResourceHook", Hook)
-        strict_pods_guard.strict_pods_guard("dns", "kubeconfig", ignore=False)  # type: ignore[arg-type]
-    assert list(made) == ["dns-strict-pods"]
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        ({"command": ["x"]}, True),
+        ({"args": ["x"]}, True),
+        ({"name": "x"}, True),
+        ({"image": "x"}, False),
+        ({"env": [{"name": "X", "value": "x"}]}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_an_interception_is_what_the_containers_run(kind: str, change: dict[str, Any], other: bool) -> None:
+    """Of those that come first too; and no more than that."""
+
+    def daemon_set(**more: Any) -> dict[str, Any]:
+        return {"spec": {"template": {"spec": {kind: [{"name": "c", "command": ["a"], "args": ["b"], **more}]}}}}
+
+    before, after = (strict_pods_guard.interception(each) for each in (daemon_set(), daemon_set(**change)))
+    assert (before != after) is other
+    assert len(before) == 16
 
 
 def test_a_second_cache_is_refused_whatever_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

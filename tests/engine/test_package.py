@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("package-sdk"), pytest.mark.timeout(500)]
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CLUSTER = f"{PACKAGE}:index:Cluster"
 POD_SECURITY_GROUP = f"{PACKAGE}:index:PodSecurityGroup"
 NODE_LOCAL_DNS = f"{PACKAGE}:index:NodeLocalDns"
@@ -59,7 +61,7 @@ def added(package: Path, without_cloud: dict[str, str], tmp_path_factory: pytest
     succeeded(without_cloud, directory, "pulumi", "package", "add", str(package))
     assert yaml.safe_load((directory / "Pulumi.yaml").read_text())["packages"][PACKAGE] == str(package)
     assert (directory / "requirements.txt").read_text() == f"sdks/{PACKAGE}\n"
-    install_sdk(directory / "sdks" / PACKAGE, f"pulumi_{PACKAGE.replace('-', '_')}", "0.1.0")
+    install_sdk(directory / "sdks" / PACKAGE, f"pulumi_{PACKAGE.replace('-', '_')}", VERSION)
     return directory
 
 

@@ -71,7 +71,7 @@ def main(
     report = scenarios.Report()
     try:
         namespaces.become_root([sys.executable, "-m", "lab", *names, "--output", str(output.resolve())])
-        for program in ("ip", "iptables"):
+        for program in ("ip", "iptables", "nft"):
             locate(program)
         console.print(f"node-cache: {node_cache()}", soft_wrap=True, highlight=False)
         for stale in namespaces.sweep():

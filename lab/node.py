@@ -74,11 +74,22 @@ class Node:
     core_dns_process: int
     """Process id of CoreDNS, as the lab sees it."""
 
-    def __init__(self, directory: Path, mode: EnforcingMode, backend: Backend = "nft", server: str = SERVER) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        mode: EnforcingMode,
+        backend: Backend = "nft",
+        server: str = SERVER,
+        *,
+        kube_proxy_mode: kube_proxy.Mode = "iptables",
+        external_snat: bool = False,
+    ) -> None:
         self.directory = directory
         self.mode: EnforcingMode = mode
         self.backend: Backend = backend
         self._server = server
+        self._kube_proxy_mode: kube_proxy.Mode = kube_proxy_mode
+        self._external_snat = external_snat
         self.machines: dict[str, Namespace] = {}
         self.closing: list[threading.Event] = []
         """Set when the node goes, for whoever works on it meanwhile."""
@@ -122,6 +133,7 @@ class Node:
         for name in ("router", "host", "coredns", "plain-pod"):
             self._machine(name)
         self._cable("host", "eth0", "router", "node")
+        self.host.sysctl(net__ipv4__conf__eth0__rp_filter=2)  # as the CNI's init container does
         self._cable("coredns", "eth0", "router", "other")
         self.host.ip(f"addr add {NODE}/24 dev eth0", f"route add default via {NODE_GATEWAY}")
         self.machines["coredns"].ip(
@@ -138,13 +150,24 @@ class Node:
         self.host.ip(*vpc_cni.node_rules(self.mode))
         for pod in (SGP_POD, SECOND_SGP_POD):
             self._attach_branch(pod)
-        restore = self.iptables("-restore")
-        services = {"kube-system/kube-dns": CLUSTER_DNS, "kube-system/kube-dns-upstream": UPSTREAM}
-        self.host.run(restore, "--noflush", given=kube_proxy.rules(services, CORE_DNS))
-        self.host.run(restore, "--noflush", given=vpc_cni.packet_rules(VPC_CIDR, NODE))
+        self._write_packet_rules()
         self._attach("plain-pod", host_link("plain-pod", None), PLAIN_POD)
         self.host.ip(*vpc_cni.pod_routes("plain-pod", PLAIN_POD))
         self._start_coredns()
+
+    def _write_packet_rules(self) -> None:
+        """Write the rules of kubelet, kube-proxy and VPC CNI, in this order."""
+        services = {"kube-system/kube-dns": CLUSTER_DNS, "kube-system/kube-dns-upstream": UPSTREAM}
+        own_table = self.backend == "nft" and not self._external_snat
+        tables = vpc_cni.mark_table(VPC_CIDR) if own_table else ""
+        rules = kube_proxy.kubelet_rules()
+        if self._kube_proxy_mode == "nftables":
+            tables = kube_proxy.nftables_rules(services, CORE_DNS, NODE) + tables
+        else:
+            rules += kube_proxy.iptables_rules(services, CORE_DNS)
+        rules += vpc_cni.packet_rules(VPC_CIDR, NODE, marks=not own_table, external_snat=self._external_snat)
+        self.host.run(self.iptables("-restore"), "--noflush", given=rules)
+        self.host.run(locate("nft"), "-f", "-", given=tables)
 
     def _attach_branch(self, pod: BranchPod) -> None:
         trunk = vpc_cni.trunk_link(pod.vlan)
@@ -155,6 +178,10 @@ class Node:
             "nud permanent",
         )
         self.host.ip(*vpc_cni.branch_routes(pod.vlan, pod.gateway))
+
+    def disable_tcp_early_demux(self) -> None:
+        """Set DISABLE_TCP_EARLY_DEMUX, as the CNI's init container does; a kernel has it on."""
+        self.host.sysctl(net__ipv4__tcp_early_demux=0)
 
     def _attach(self, pod: str, link: str, address: str) -> None:
         self._cable("host", link, pod, "eth0")
@@ -252,6 +279,14 @@ class Node:
                     found.append(f"{backend} {table} {text}")
         return found
 
+    def _own_tables(self) -> list[str]:
+        """Return the lines of the tables that kube-proxy and the CNI have of their own, without counters."""
+        found: list[str] = []
+        for table in (kube_proxy.TABLE, vpc_cni.TABLE):
+            listed = self.host.run(locate("nft"), "--stateless", "list", "table", "ip", table, check=False)
+            found += [f"nft {table} {line.strip()}" for line in listed.splitlines()]
+        return found
+
     def snapshot(self) -> list[str]:
         """Return all that an installation could change: links, addresses, routing rules, routes, packet rules."""
         looks = [("addr",), ("rule",), ("route", "show", "table", "all")]
@@ -259,7 +294,7 @@ class Node:
             f"{look[0]} {line.strip()}"
             for look in looks
             for line in self.host.run(locate("ip"), "-oneline", *look).splitlines()
-        ] + self._rules()
+        ] + [*self._rules(), *self._own_tables()]
 
     def leftovers(self) -> list[str]:
         """Return what of the cache is on the node: its link and its packet rules."""
@@ -280,10 +315,19 @@ class Node:
 
 
 @contextlib.contextmanager
-def worker_node(mode: EnforcingMode, backend: Backend = "nft", server: str = SERVER) -> Iterator[Node]:
+def worker_node(
+    mode: EnforcingMode,
+    backend: Backend = "nft",
+    server: str = SERVER,
+    *,
+    kube_proxy_mode: kube_proxy.Mode = "iptables",
+    external_snat: bool = False,
+) -> Iterator[Node]:
     """Make a node whose CNI has `mode`, with a pod of each kind; it is gone at the end, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="nodelocal-lab-") as directory:
-        node = Node(Path(directory), mode, backend, server)
+        node = Node(
+            Path(directory), mode, backend, server, kube_proxy_mode=kube_proxy_mode, external_snat=external_snat
+        )
         try:
             node.build()
             node.create_branch_pod()

@@ -1,10 +1,11 @@
 """What happens to DNS on a node, scenario by scenario, next to what we claim happens."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,8 +14,8 @@ from components.cache.corefile import NO_SOCKET_MATCH_ZONE
 from components.cache.interception import Interception
 from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from components.cluster import addon_configuration
-from lab import queries
-from lab.kubelet import Pod, replace
+from lab import kube_proxy, queries
+from lab.kubelet import BACK_OFF, SOON, Pod, replace
 from lab.namespaces import LabError
 from lab.node import CLUSTER_DNS, SECOND_SGP_POD, SGP_POD, UPSTREAM, Backend, BranchPod, Node, worker_node
 from lab.vpc_cni import EnforcingMode
@@ -169,14 +170,14 @@ def cache(
     interception: Interception = "socket",
     name: str = "cache",
     *,
-    restart_seconds: float | None = None,
+    back_off: Sequence[float] = (),
     pace: float = 1,
     hidden: Iterable[str] = (),
 ) -> Pod:
     """Return the cache's pod as the component renders it."""
     settings = NodeLocalDnsSettings(interception=interception)
     objects = manifests(settings, cluster_dns_ip=CLUSTER_DNS, upstream_ip=UPSTREAM)
-    return Pod(node, objects, name, restart_seconds=restart_seconds, pace=pace, hidden=hidden)
+    return Pod(node, objects, name, back_off=back_off, pace=pace, hidden=hidden)
 
 
 def managed_mode() -> EnforcingMode:
@@ -185,9 +186,11 @@ def managed_mode() -> EnforcingMode:
     return configuration["env"]["POD_SECURITY_GROUP_ENFORCING_MODE"]
 
 
-def managed_node(backend: Backend = "nft") -> contextlib.AbstractContextManager[Node]:
+def managed_node(
+    backend: Backend = "nft", *, kube_proxy_mode: kube_proxy.Mode = "iptables", external_snat: bool = False
+) -> contextlib.AbstractContextManager[Node]:
     """Make a node whose CNI is as the component configures it."""
-    return worker_node(managed_mode(), backend)
+    return worker_node(managed_mode(), backend, kube_proxy_mode=kube_proxy_mode, external_snat=external_snat)
 
 
 def difference(before: list[str], after: list[str]) -> list[str]:
@@ -342,10 +345,10 @@ def _has_addresses(node: Node) -> bool:
     return all(f" {address}/32 " in held for address in SERVERS)
 
 
-def crash_loop(report: Report, title: str, times: int = 10) -> None:
+def crash_loop(report: Report, title: str, times: int = 10, back_off: Sequence[float] = SOON) -> None:
     """Kill the cache as often as it comes back: each time only what was in flight is lost."""
     with managed_node() as node:
-        pod = cache(node, restart_seconds=0.3)
+        pod = cache(node, back_off=back_off)
         pod.start()
         dead: list[queries.Moment] = []
         with _under_load(node.machines["plain-pod"]) as load:
@@ -420,10 +423,41 @@ def legacy_iptables(report: Report, title: str) -> None:
         )
 
 
+def _life(
+    interception: Interception, *, kube_proxy_mode: kube_proxy.Mode = "iptables", external_snat: bool = False
+) -> Callable[[Report, str], None]:
+    """Return the scenario of a cache's life on a node of another kind: installed, updated, killed, uninstalled."""
+
+    def scenario(report: Report, title: str) -> None:
+        with managed_node(kube_proxy_mode=kube_proxy_mode, external_snat=external_snat) as node:
+            report.ask(f"{title}: no cache", node, UNCACHED)
+            old, pod, before = cache(node, interception, "old"), cache(node, interception, "new"), node.snapshot()
+            old.start()
+            halves: list[queries.Moment] = []
+            with _under_load(node.machines["plain-pod"]) as load:
+                time.sleep(0.3)
+                replace(old, pod, lambda: halves.append(load.now()))
+                halves.append(load.now())
+                time.sleep(0.5)
+            # As in a change of the interception.
+            at_most = halves[1].sent - halves[0].sent if interception == "upstream" else 0
+            report.loads.append(_load(f"{title}: updated", load, 0, at_most))
+            report.ask(title, node, _expect(BOTH, BOTH, HOST[interception]))
+            killed = f"{title}: cache killed"
+            report.loads += crash_under_load(node, pod, killed, loses_all=interception == "upstream")
+            report.ask(killed, node, UNCACHED if interception == "socket" else _expect(NEITHER, NEITHER, NEITHER))
+            pod.stop()
+            left = difference(before, node.snapshot())
+            report.states.append(StateCheck(scenario=f"{title}: uninstalled", leftovers=left))
+            report.ask(f"{title}: uninstalled", node, UNCACHED)
+
+    return scenario
+
+
 def hung_cache(report: Report, title: str) -> None:
     """Stop the cache without ending it: it keeps its socket, so pods wait until the liveness probe ends it."""
     with managed_node() as node:
-        pod = cache(node, restart_seconds=0.3, pace=5)
+        pod = cache(node, back_off=SOON, pace=5)
         pod.start()
         with queries.under_load(node.machines["plain-pod"], CLUSTER_DNS, 50) as load:
             pod.freeze()
@@ -550,11 +584,15 @@ SCENARIOS: dict[str, Callable[[Report, str], None]] = {
     "standard, cache running": _standard("socket"),
     "standard, cache running, upstream's rules": _standard("upstream"),
     "crash loop": crash_loop,
+    "crash loop, a kubelet's back-off": functools.partial(crash_loop, times=2, back_off=BACK_OFF),
     "cache hangs": hung_cache,
     "rolling update": rolling_update,
     "interception changed": change_of_interception,
     "rules flushed": _rules_flushed(),
     "legacy iptables": legacy_iptables,
+    "kube-proxy in nftables mode": _life("socket", kube_proxy_mode="nftables"),
+    "kube-proxy in nftables mode, upstream's rules": _life("upstream", kube_proxy_mode="nftables"),
+    "external SNAT": _life("socket", external_snat=True),
     "no socket match": no_socket_match,
     "uninstalled": _uninstall("socket"),
     "uninstalled while the cache hangs": _uninstall("socket", Pod.freeze, grace_seconds=0),

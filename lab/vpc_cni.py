@@ -1,9 +1,8 @@
 """The routes and rules the VPC CNI writes for a pod, per enforcing mode, as lines for `ip -batch`.
 
 From amazon-vpc-cni-k8s: pkg/networkutils/network.go (priorities), cmd/routed-eni-cni-plugin/driver/driver.go
-(tables and routes), pkg/sgpp/utils.go (names of links) and pkg/networkutils/iptables_connmark.go (marks; from 1.23
-on, where iptables is nft, they are in an nftables table of its own instead, which is asked after kube-proxy's rules
-as well).
+(tables and routes), pkg/sgpp/utils.go (names of links), pkg/networkutils/iptables_connmark.go (marks) and
+nftables_connmark.go beside it (from 1.23 on, where iptables is nft, they are in an nftables table of its own instead).
 """
 
 import hashlib
@@ -74,29 +73,61 @@ def undo(lines: list[str]) -> list[str]:
     return [line.replace(" add ", " del ", 1).replace(" replace ", " del ", 1) for line in reversed(lines)]
 
 
-def packet_rules(vpc_cidr: str, node_address: str) -> str:
+TABLE = "aws-cni"
+"""Name of the CNI's own table where iptables is nft (since v1.23.0)."""
+
+
+def packet_rules(vpc_cidr: str, node_address: str, *, marks: bool = True, external_snat: bool = False) -> str:
     """Return the CNI's address translation for traffic that leaves the VPC, and its marks, for iptables-restore.
 
     What is marked is sent out of the primary ENI. Appended, so that kube-proxy's DNAT of a ClusterIP, which is no
-    address of the VPC, is asked before anything is marked.
+    address of the VPC, is asked before anything is marked. Without `marks` those of such traffic are left to
+    `mark_table`. With `external_snat` nothing is translated, and only what comes to node ports is marked.
     """
-    return f"""\
+    mangle = f"""\
 *mangle
 -A PREROUTING -i {PRIMARY_LINK} -m comment --comment "AWS, primary ENI" -m addrtype --dst-type LOCAL --limit-iface-in \
 -j CONNMARK --set-xmark 0x80/0x80
 -A PREROUTING -i eni+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --mask 0x80
 -A PREROUTING -i vlan+ -m comment --comment "AWS, primary ENI" -j CONNMARK --restore-mark --mask 0x80
 COMMIT
-*nat
+"""
+    marking = f"""\
 :AWS-CONNMARK-CHAIN-0 - [0:0]
 -A PREROUTING -i eni+ -m comment --comment "AWS, outbound connections" -j AWS-CONNMARK-CHAIN-0
 -A PREROUTING -m comment --comment "AWS, CONNMARK" -j CONNMARK --restore-mark --mask 0x80
 -A AWS-CONNMARK-CHAIN-0 -d {vpc_cidr} -m comment --comment "AWS CONNMARK CHAIN" -j RETURN
 -A AWS-CONNMARK-CHAIN-0 -m comment --comment "AWS, CONNMARK" -j CONNMARK --set-xmark 0x80/0x80
-:AWS-SNAT-CHAIN-0 - [0:0]
+"""
+    if external_snat:
+        return mangle
+    return f"""\
+{mangle}*nat
+{marking if marks else ""}:AWS-SNAT-CHAIN-0 - [0:0]
 -A POSTROUTING -m comment --comment "AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0
 -A AWS-SNAT-CHAIN-0 -d {vpc_cidr} -m comment --comment "AWS SNAT CHAIN" -j RETURN
 -A AWS-SNAT-CHAIN-0 ! -o vlan+ -m comment --comment "AWS, SNAT" -m addrtype ! --dst-type LOCAL -j SNAT \
 --to-source {node_address} --random-fully
 COMMIT
+"""
+
+
+def mark_table(vpc_cidr: str) -> str:
+    """Return the CNI's marks where iptables is nft, for `nft -f -`.
+
+    In a chain of its own, which the kernel asks after kube-proxy's address translation, in either of its modes.
+    """
+    return f"""\
+table ip {TABLE} {{
+  chain snat-mark {{
+    ip daddr {vpc_cidr} return
+    ct mark set ct mark or 0x80
+  }}
+  chain nat-prerouting {{
+    type nat hook prerouting priority dstnat + 10; policy accept;
+    fib daddr type local return
+    iifname "eni*" jump snat-mark
+    meta mark set ct mark and 0x80
+  }}
+}}
 """

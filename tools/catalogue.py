@@ -126,5 +126,6 @@ PROGRAMS: dict[str, Program] = {
     "dig": DebianProgram(package="bind9-dnsutils", purpose="the questions of verify's probes, in the lab"),
     "curl": DebianProgram(package="curl", purpose="the same probes' look at health and metrics"),
     "iptables": DebianProgram(package="iptables", purpose="the packet rules of the lab's node"),
+    "nft": DebianProgram(package="nftables", purpose="what the CNI and kube-proxy write past iptables, in the lab"),
     "ip": DebianProgram(package="iproute2", purpose="the lab's network namespaces"),
 }

@@ -78,17 +78,17 @@ def corefile_asks_core_dns(facts: ClusterFacts) -> Result:
 
 
 @check(
-    "kube-proxy uses iptables",
+    "kube-proxy leaves the ClusterIP to the cache",
     4,
     "ConfigMap kube-proxy-config",
-    "Set kube-proxy's mode to iptables: in IPVS its own link has the ClusterIP, in nftables mode nothing is tested.",
+    "Set kube-proxy's mode to iptables or nftables: in IPVS its own link has the ClusterIP.",
 )
-def kube_proxy_uses_iptables(facts: ClusterFacts) -> Result:
+def kube_proxy_leaves_the_cluster_ip(facts: ClusterFacts) -> Result:
     if facts.kube_proxy_mode is None:
         return unknown("there is no ConfigMap kube-system/kube-proxy-config that tells its mode")
-    if facts.kube_proxy_mode not in {"", "iptables"}:
+    if facts.kube_proxy_mode not in {"", "iptables", "nftables"}:
         return failed(f"kube-proxy is in {facts.kube_proxy_mode} mode")
-    return ok("kube-proxy is in iptables mode")
+    return ok(f"kube-proxy is in {facts.kube_proxy_mode or 'iptables'} mode")
 
 
 @check(
@@ -292,7 +292,7 @@ def vpc_cni_knows_standard_mode(facts: ClusterFacts) -> Result:
 CLUSTER_CHECKS: tuple[ClusterCheck, ...] = (
     kube_dns_has_an_address,
     corefile_asks_core_dns,
-    kube_proxy_uses_iptables,
+    kube_proxy_leaves_the_cluster_ip,
     cni_is_in_standard_mode,
     no_pod_from_strict_mode,
     denials_are_short,

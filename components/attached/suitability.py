@@ -25,6 +25,9 @@ from components.running_cluster.strict_pods import MODE_VARIABLE, POD_ENI_VARIAB
 SIDECARS_SINCE = (1, 29)
 """First Kubernetes version that keeps an init container running beside the others (KEP-753, on by default)."""
 
+OWN_TABLE_SINCE = (1, 23, 0)
+"""First VPC CNI whose marks are asked after kube-proxy's rules in nftables mode (its pkg/networkutils)."""
+
 _USABLE = frozenset({"ACTIVE", "UPDATING"})
 
 
@@ -145,19 +148,34 @@ def _of_the_cluster(cluster: ExistingCluster, wanted: Wanted) -> Iterator[str]:
 
 _WHY_NOT = {
     "ipvs": "in IPVS mode kube-proxy has the ClusterIP on an interface of its own, so the cache cannot have it",
-    "nftables": "in nftables mode nobody has tried what the cache's rules do to it",
 }
 
 
 def _of_kube_proxy(cluster: ExistingCluster, running: Running | None, wanted: Wanted) -> Iterator[str]:
     mode = running.kube_proxy_mode if running else kube_proxy_mode(cluster.kube_proxy) if cluster.kube_proxy else ""
-    if wanted.cache and mode not in {"", "iptables"}:
+    if wanted.cache and mode not in {"", "iptables", "nftables"}:
         why = _WHY_NOT.get(mode, "nobody has tried the cache's rules with that")
         yield (
             f"kube-proxy is in {mode} mode: {why}, and there is no setting here that makes it work. Set the kube-proxy "
             'add-on\'s configuration to {"mode":"iptables"}, EKS\' default, and replace the nodes: rules of the other '
             "mode stay on a node until it restarts."
         )
+    if wanted.cache and mode == "nftables" and (old := _older_than_own_table(cluster, running, wanted)):
+        yield (
+            f"kube-proxy is in nftables mode and the VPC CNI is {old}: before v1.23.0 its marks stand in the same "
+            "place as kube-proxy's rules, and which of them is asked first is chance, so that a query could leave by "
+            "the node's interface, past the pod's own security group. Upgrade the VPC CNI, or set the kube-proxy "
+            'add-on\'s configuration to {"mode":"iptables"} and replace the nodes.'
+        )
+
+
+def _older_than_own_table(cluster: ExistingCluster, running: Running | None, wanted: Wanted) -> str:
+    """Return the VPC CNI's version once the stack is up, if it has no nftables table of its own; else nothing."""
+    if wanted.vpc_cni.manage and (version := version_to_be(cluster, wanted)):
+        number = addon_version_number(version)
+    else:
+        number = running_version(running.aws_node) if running else None
+    return "v" + ".".join(map(str, number)) if number and number < OWN_TABLE_SINCE else ""
 
 
 def _of_the_mode(running: Running, wanted: Wanted) -> Iterator[str]:

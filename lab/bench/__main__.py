@@ -134,7 +134,7 @@ def main(
         raise typer.Exit(2)
     try:
         namespaces.become_root([sys.executable, "-m", "lab.bench", *sys.argv[1:]])
-        for program in ("ip", "iptables", "dnsperf"):
+        for program in ("ip", "iptables", "nft", "dnsperf"):
             locate(program)
         for stale in namespaces.sweep():
             console.print(f"removed {stale}, which a dead lab left behind")

@@ -59,7 +59,7 @@ def _restart(subject: Subject, load: queries.Load) -> queries.Moment:
 def _update(subject: Subject, load: queries.Load) -> queries.Moment:
     """Replace the pod as the DaemonSet does; nobody dies."""
     assert subject.pod is not None  # noqa: S101  # same
-    old, new = subject.pod, subject.new_pod(restart_seconds=0)
+    old, new = subject.pod, subject.new_pod(back_off=(0,))
     begun = queries.Moment(sent=load.sent, unanswered=frozenset())
     replace(old, new)
     subject.pod = new

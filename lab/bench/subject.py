@@ -3,7 +3,7 @@
 import contextlib
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,11 @@ class Subject:
         """The pod that asks."""
         return self.node.machines["plain-pod"]
 
-    def new_pod(self, restart_seconds: float | None = None) -> Pod:
+    def new_pod(self, back_off: Sequence[float] = ()) -> Pod:
         """Return one more pod of the cache, not started; see `Pod` for what happens when its container ends."""
         self._pods += 1
         objects = manifests(self.settings, cluster_dns_ip=CLUSTER_DNS, upstream_ip=UPSTREAM)
-        return Pod(self.node, objects, f"cache-{self._pods}", restart_seconds=restart_seconds)
+        return Pod(self.node, objects, f"cache-{self._pods}", back_off=back_off)
 
     def start(self) -> None:
         """Start the cache, if there is to be one."""

@@ -1,7 +1,9 @@
 import fcntl
+import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -142,19 +144,68 @@ def test_wrong_route_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     }
 
 
-def test_marks_before_kube_proxys_rules_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Marked before its ClusterIP is translated, a question falls back by the node's ENI, past its security group."""
+def _first_in_iptables(monkeypatch: pytest.MonkeyPatch) -> None:
     right = vpc_cni.packet_rules
 
-    def first(*addresses: str) -> str:
-        text = right(*addresses)
+    def first(*addresses: str, **options: bool) -> str:
+        text = right(*addresses, **options)
         for number, rule in enumerate(('-i eni+ -m comment --comment "AWS, out', '-m comment --comment "AWS, CONN'), 1):
             text = text.replace(f"-A PREROUTING {rule}", f"-I PREROUTING {number} {rule}")
         return text
 
     monkeypatch.setattr(vpc_cni, "packet_rules", first)
+    monkeypatch.setattr(scenarios, "managed_node", lambda: node.worker_node(scenarios.managed_mode(), "legacy"))
+
+
+def _first_in_its_own_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the chain's priority, and the rule without which nothing for an address of the node's would be marked."""
+    right = vpc_cni.mark_table
+    broken = {"dstnat + 10": "dstnat - 10", "fib daddr type local return": ""}
+    monkeypatch.setattr(
+        vpc_cni, "mark_table",
+        lambda cidr: functools.reduce(lambda text, pair: text.replace(*pair), broken.items(), right(cidr)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("break_it", [_first_in_iptables, _first_in_its_own_table])
+def test_marks_before_kube_proxys_rules_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """Marked before its ClusterIP is translated, a question falls back by the node's ENI, past its security group."""
+    break_it(monkeypatch)
     wrong = wrong_with_code_broken(tmp_path / "report.json", WITHOUT_PORT_53)
     assert wrong == {(f"{WITHOUT_PORT_53}: cache killed", "sgp-pod", node.CLUSTER_DNS)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "early_demux", "answered"), [("strict", True, False), ("strict", False, True), ("standard", True, True)]
+)
+def test_kubelets_probe_of_a_strict_pod_needs_early_demux_off(
+    mode: vpc_cni.EnforcingMode, early_demux: bool, answered: bool
+) -> None:
+    """TCP from the node to a pod with security groups is lost in strict mode, unless DISABLE_TCP_EARLY_DEMUX is set."""
+
+    def connected() -> bool:
+        try:
+            with socket.create_connection((node.BRANCH_POD, 8080), timeout=20 if answered else 2):
+                return True
+        except TimeoutError:
+            return False
+
+    with node.worker_node(mode) as machine:
+        if not early_demux:
+            machine.disable_tcp_early_demux()
+        listening = machine.machines[node.SGP_POD.name].call(lambda: socket.create_server((node.BRANCH_POD, 8080)))
+        with listening:
+            assert machine.host.call(connected) == answered
+
+
+def test_switch_to_standard_leaves_the_local_table_where_strict_put_it() -> None:
+    """On a living node the rule for local addresses stays at 20, as the CNI never moves it back."""
+    with node.worker_node("strict") as machine:
+        machine.switch_to_standard()
+        rules = machine.host.run(locate("ip"), "rule").splitlines()
+        assert [rule.split()[0] for rule in rules if rule.endswith("lookup local")] == ["20:"]
 
 
 def test_dead_labs_namespaces_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +406,7 @@ def test_hung_watch_is_ended() -> None:
     """What hangs and keeps no rules any more is started again, and DNS is as before while that happens and after."""
     expected: scenarios.Expected = {(pod, node.CLUSTER_DNS): "cache" for pod in ("plain-pod", "sgp-pod")}
     with node.worker_node("standard") as machine:
-        pod = scenarios.cache(machine, hidden=[scenarios.NO_SOCKET_MATCH], restart_seconds=0.3, pace=5)
+        pod = scenarios.cache(machine, hidden=[scenarios.NO_SOCKET_MATCH], back_off=kubelet.SOON, pace=5)
         pod.start()
         hung = sidecar(pod, "interception")
         pod.freeze("interception")

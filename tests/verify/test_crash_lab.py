@@ -1,7 +1,7 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,16 +54,18 @@ def crash(pod: Pod) -> None:
     assert container.wait(60)
 
 
-def judged(interception: Interception, *, restart_seconds: float | None, crashes: bool = True) -> tuple[Result, Result]:
+def judged(
+    interception: Interception, *, back_off: Sequence[float] = (), crashes: bool = True
+) -> tuple[Result, Result]:
     """Let the cache crash on a node under watch, and return what is said of the fallback and of its return."""
     with worker_node("standard") as node:
-        pod = scenarios.cache(node, interception, restart_seconds=restart_seconds)
+        pod = scenarios.cache(node, interception, back_off=back_off)
         pod.start()
         with watchers(node) as look:
             until(look, lambda seen: seen.steady)
             if crashes:
                 crash(pod)
-            if crashes and restart_seconds is None:
+            if crashes and not back_off:
                 time.sleep(4)
             elif crashes:
                 until(look, lambda seen: seen.returned)
@@ -73,25 +75,25 @@ def judged(interception: Interception, *, restart_seconds: float | None, crashes
 
 def test_dns_goes_on_without_the_cache() -> None:
     """With conditional rules pods of both kinds are answered by CoreDNS until the cache is back."""
-    fallback, back = judged("socket", restart_seconds=1)
+    fallback, back = judged("socket", back_off=(1,))
     assert (fallback.verdict, back.verdict) == (Verdict.OK, Verdict.OK), (fallback, back)
     assert "answered by CoreDNS instead" in fallback.evidence
 
 
 def test_upstreams_rules_lose_dns() -> None:
     """With node-cache's own rules DNS is gone with the cache, and that is said."""
-    fallback, back = judged("upstream", restart_seconds=None)
+    fallback, back = judged("upstream")
     assert (fallback.verdict, back.verdict) == (Verdict.FAILED, Verdict.FAILED)
     assert "plain: internal name at cluster over udp" in fallback.evidence
 
 
 def test_cache_that_stays_away_is_told() -> None:
     """A cache that does not come back is what is wrong, and the fallback is not."""
-    fallback, back = judged("socket", restart_seconds=None)
+    fallback, back = judged("socket")
     assert (fallback.verdict, back.verdict) == (Verdict.OK, Verdict.FAILED), (fallback, back)
 
 
 def test_cache_that_did_not_crash_proves_nothing() -> None:
     """Where the cache was never away, nothing is said about the fallback."""
-    fallback, back = judged("socket", restart_seconds=None, crashes=False)
+    fallback, back = judged("socket", crashes=False)
     assert (fallback.verdict, back.verdict) == (Verdict.UNKNOWN, Verdict.OK)

@@ -7,8 +7,8 @@ import pytest
 from probing import findings, installation, named
 
 from components.cache.interception import Interception
-from lab import scenarios
-from lab.kubelet import Pod
+from lab import kube_proxy, scenarios
+from lab.kubelet import SOON, Pod
 from lab.node import Node, worker_node
 from verify.findings import Verdict
 from verify.installation import Installation
@@ -69,7 +69,7 @@ def standard(interception: Interception, said: str) -> Stages:
 def crash_loop() -> Iterator[Stage]:
     """Look at a cache that has come back twice: it is well; while it is away it is one that was killed."""
     with worker_node("standard") as node:
-        pod = scenarios.cache(node, restart_seconds=0.3)
+        pod = scenarios.cache(node, back_off=SOON)
         pod.start()
         for number in (1, 2):
             pod.crash()
@@ -130,6 +130,26 @@ def legacy_iptables() -> Iterator[Stage]:
         yield Stage(node, INSTALLED, ("cache listens",), "CoreDNS answers")
         pod.stop()
         yield Stage(node)
+
+
+def another_node(
+    interception: Interception, said: str, *, kube_proxy_mode: kube_proxy.Mode = "iptables", external_snat: bool = False
+) -> Stages:
+    """Look at a node of another kind before the installation, with the cache, at its death and after it."""
+
+    def stages() -> Iterator[Stage]:
+        installed = installation(interception)
+        with worker_node("standard", kube_proxy_mode=kube_proxy_mode, external_snat=external_snat) as node:
+            yield Stage(node)
+            pod = scenarios.cache(node, interception)
+            pod.start()
+            yield Stage(node, installed)
+            pod.crash()
+            yield Stage(node, installed, ("cache listens",), said)
+            pod.stop()
+            yield Stage(node)
+
+    return stages
 
 
 def no_socket_match() -> Iterator[Stage]:
@@ -211,6 +231,11 @@ STAGES: dict[str, Stages] = {
     "interception changed": interception_changed,
     "rules flushed": rules_flushed,
     "legacy iptables": legacy_iptables,
+    "kube-proxy in nftables mode": another_node("socket", "CoreDNS answers", kube_proxy_mode="nftables"),
+    "kube-proxy in nftables mode, upstream's rules": another_node(
+        "upstream", "every question to the ClusterIP is lost", kube_proxy_mode="nftables"
+    ),
+    "external SNAT": another_node("socket", "CoreDNS answers", external_snat=True),
     "no socket match": no_socket_match,
     "uninstalled": uninstalled(),
     "uninstalled while the cache hangs": uninstalled(accident=Pod.freeze),
@@ -221,7 +246,7 @@ STAGES: dict[str, Stages] = {
     "wrong order of migration": wrong_order,
 }
 
-NOWHERE_STILL: dict[str, str] = {}
+NOWHERE_STILL: dict[str, str] = {"crash loop, a kubelet's back-off": "stands still where the other crash loop does"}
 """Scenarios of the lab that never stand still for long enough to be looked at, and why."""
 
 

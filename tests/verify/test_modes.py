@@ -411,7 +411,7 @@ CLUSTER_CASES: dict[str, list[Callable[[], ClusterFacts]]] = {
         lambda: changed(upstream=None),
         lambda: with_corefile(lambda text: text.replace(f"forward . {UPSTREAM}", "forward . <nil>")),
     ],
-    "kube-proxy uses iptables": [lambda: changed(kube_proxy_mode="ipvs")],
+    "kube-proxy leaves the ClusterIP to the cache": [lambda: changed(kube_proxy_mode="ipvs")],
     "CNI is in standard mode": [lambda: with_cni("strict"), strict_on_a_node],
     "no pod from strict mode": [born_strict, seen_strict],
     "denials are short, stale ones are not served": [
@@ -465,7 +465,7 @@ def test_harmless_cluster_is_well(case: Callable[[], ClusterFacts]) -> None:
 
 
 UNSEEN: dict[str, Callable[[], ClusterFacts]] = {
-    "kube-proxy uses iptables": lambda: changed(kube_proxy_mode=None),
+    "kube-proxy leaves the ClusterIP to the cache": lambda: changed(kube_proxy_mode=None),
     "Corefile asks CoreDNS": lambda: with_corefile(lambda text: text.replace("cluster.local:53", "corp.example:53")),
     "every pod has the present configuration": lambda: changed(cache_pods=[]),
     "CNI is in standard mode": lambda: changed(aws_node=None),

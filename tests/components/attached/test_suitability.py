@@ -136,15 +136,21 @@ REFUSED: dict[str, Case] = {
         '{"mode":"iptables"}, EKS\' default, and replace the nodes: rules of the other mode stay on a node until it '
         "restarts.",
     ),
-    "nftables in the cluster": Case(
-        {"kube_proxy": None},
-        running(STANDARD, "nftables"),
-        CACHE,
-        "kube-proxy is in nftables mode: in nftables mode nobody has tried what the cache's rules do to it, and there "
-        "is no setting here that makes it work. Set the kube-proxy add-on's configuration to "
-        '{"mode":"iptables"}, EKS\' default, and replace the nodes: rules of the other mode stay on a node until it '
-        "restarts.",
-    ),
+    **{
+        f"nftables with an old VPC CNI {where}": Case(
+            {"kube_proxy": None, "vpc_cni": found},
+            seen,
+            wanted,
+            f"kube-proxy is in nftables mode and the VPC CNI is {old}: before v1.23.0 its marks stand in the same "
+            "place as kube-proxy's rules, and which of them is asked first is chance, so that a query could leave by "
+            "the node's interface, past the pod's own security group. Upgrade the VPC CNI, or set the kube-proxy "
+            'add-on\'s configuration to {"mode":"iptables"} and replace the nodes.',
+        )
+        for where, found, seen, wanted, old in (
+            ("that runs", add_on(), running(STANDARD, "nftables", "v1.22.4"), CACHE, "v1.22.4"),
+            ("to be", add_on("v1.22.4-eksbuild.1"), running(STANDARD, "nftables", "v1.22.4"), TAKEOVER, "v1.22.4"),
+        )
+    },
     **{
         f"strict, {where}": Case(
             {"vpc_cni": found},
@@ -253,6 +259,13 @@ def test_a_mode_that_was_set_past_the_add_on_counts() -> None:
 def test_a_cluster_as_eks_makes_it_is_taken(seen: Running | None, wanted: Wanted) -> None:
     """Standard mode, kube-proxy in iptables mode, IPv4."""
     assert refusals(CLUSTER, seen, wanted) == []
+
+
+@pytest.mark.parametrize("wanted", [CACHE, TAKEOVER])
+def test_kube_proxy_in_nftables_mode_is_taken(wanted: Wanted) -> None:
+    """With a VPC CNI that has a table of its own beside kube-proxy's."""
+    cluster = dataclasses.replace(CLUSTER, vpc_cni=add_on("v1.23.0-eksbuild.1"))
+    assert refusals(cluster, running(STANDARD, "nftables", "v1.23.0"), wanted) == []
 
 
 def test_who_takes_the_cache_out_is_never_held_up() -> None:

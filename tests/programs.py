@@ -24,7 +24,7 @@ _LOCAL_CLOUD = (*_API_SERVER, "kubectl")
 NEEDED_BY = {
     # mark or fixture: what is needed by the tests that have it
     "engine": ("pulumi", *_LOCAL_CLOUD),
-    "lab": ("ip", "iptables", "node-cache-stand-in", "dig", "curl", "dnsperf"),
+    "lab": ("ip", "iptables", "nft", "node-cache-stand-in", "dig", "curl", "dnsperf"),
     "programs": _LOCAL_CLOUD,
 }
 

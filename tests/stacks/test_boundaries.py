@@ -55,7 +55,10 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "cluster.logTypes": ([[], ["api", "audit"]], [["controller"], ["API"]]),
     "cluster.logRetentionDays": ([1, 3, 7, 365, 3653, "7"], [0, 2, 8, 366, 3652, 3654, "seven"]),
-    "nodeGroups": ([{"a": {"instanceTypes": ["m6i.large"]}}], []),
+    "nodeGroups": (
+        [{name: {"instanceTypes": ["m6i.large"]}} for name in ("a", "x" * 40, "0-_")],
+        [{}, *({name: {"instanceTypes": ["m6i.large"]}} for name in ("x" * 41, "-a", "_a", "a.b", "é"))],
+    ),
     "nodeGroups.a.instanceTypes": (
         [["m6i.large"], ["m6i.large", "m5.large"], ["m7g.large", "c7g.large"], ["c7gn.medium"]],
         [[], ["m6i.large", "m7g.large"], ["m6i.largest"], ["large"], ["mac2.metal"]],

@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 STACK ?= dev
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# A process for each processor; tests that share a cluster or a stack stay in one.
+SIDE_BY_SIDE := -n logical --dist loadgroup
 # The only version outside the lock: what reads the lock.
 UV := uv==0.13.9
 
@@ -49,7 +51,7 @@ bench: setup ## Measure the cache against CoreDNS, and our rules against upstrea
 
 .PHONY: unit
 unit: setup ## The tests without a cluster and without namespaces
-	@$(PYTHON) -m pytest -q -m "not engine and not lab"
+	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "not engine and not lab"
 
 .PHONY: test
 test: setup tools ## Every test

@@ -10,13 +10,19 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests import sharing
 from tests.programs import Programs
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Provide programs; take SIGINT again in the background: the commands that tests interrupt would ignore it, too."""
     config.pluginmanager.register(Programs())
+    config.pluginmanager.register(sharing)
+    # How long an example takes is the machine's affair.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

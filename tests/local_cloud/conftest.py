@@ -1,16 +1,22 @@
 """One local cloud for all tests that only look at it or make things of their own in it."""
 
+import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import yaml
 
 from local_cloud.cloud import LocalCloud, locate_programs
 from tests.waiting import eventually
+
+_TOKEN_SECONDS = 600
+"""How long a token is used, of the fourteen minutes that it is good for."""
 
 ASSUMABLE = '{"Version":"2012-10-17","Statement":[]}'
 
@@ -27,6 +33,8 @@ class Account:
     role: str
     vpc: str
     subnets: list[str]
+    _kubeconfigs: dict[str, tuple[float, Path]] = field(default_factory=dict)
+    """By cluster: when its token was asked for, and the kubeconfig that it is in."""
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a program in the cloud's environment."""
@@ -39,11 +47,34 @@ class Account:
             timeout=60,
         )
 
-    def kubectl(self, cluster: str, *arguments: str) -> str:
+    def ask(self, cluster: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the cluster's creator."""
-        found = self.run("kubectl", "--context", cluster, *arguments)
+        return self.run("kubectl", "--kubeconfig", str(self._kubeconfig(cluster)), *arguments)
+
+    def kubectl(self, cluster: str, *arguments: str) -> str:
+        """Run kubectl as the cluster's creator, which has to succeed."""
+        found = self.ask(cluster, *arguments)
         assert found.returncode == 0, found.stderr
         return found.stdout
+
+    def _kubeconfig(self, cluster: str) -> Path:
+        """Return a kubeconfig with a token in it: to ask for one each time takes ten times as long as kubectl does."""
+        asked, path = self._kubeconfigs.get(cluster, (0.0, Path()))
+        if not path.name or time.monotonic() - asked > _TOKEN_SECONDS:
+            described = self.eks.describe_cluster(name=cluster)["cluster"]
+            token = self.run("aws", "eks", "get-token", "--cluster-name", cluster)
+            assert token.returncode == 0, token.stderr
+            path = self.cloud.layout.directory / f"{cluster}.kubeconfig"
+            path.write_text(yaml.safe_dump({
+                "apiVersion": "v1", "kind": "Config", "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {
+                    "server": described["endpoint"],
+                    "certificate-authority-data": described["certificateAuthority"]["data"]}}],
+                "users": [{"name": "c", "user": {"token": json.loads(token.stdout)["status"]["token"]}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+            }))  # fmt: skip
+            self._kubeconfigs[cluster] = (time.monotonic(), path)
+        return path
 
     def create_cluster(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Create a cluster and wait until it is ACTIVE."""

@@ -19,7 +19,7 @@ def stranger(account: Any, request: pytest.FixtureRequest) -> tuple[str, dict[st
 
 
 def test_creator_is_administrator(account: Any, bare: str) -> None:
-    """The creator's access entry has the cluster administrator's policy."""
+    """The creator's access entry has the cluster administrator's policy, and the kubeconfig as it is lets it in."""
     (creator,) = [
         arn for arn in account.eks.list_access_entries(clusterName=bare)["accessEntries"] if ":user/platform" in arn
     ]
@@ -27,7 +27,7 @@ def test_creator_is_administrator(account: Any, bare: str) -> None:
         "associatedAccessPolicies"
     ]
     assert policy["policyArn"] == f"{_POLICY}AmazonEKSClusterAdminPolicy"
-    assert account.kubectl(bare, "auth", "can-i", "*", "*").strip() == "yes"
+    assert account.run("kubectl", "--context", bare, "auth", "can-i", "*", "*").stdout.strip() == "yes"
 
 
 def test_principal_without_entry_is_refused(account: Any, bare: str, stranger: tuple[str, dict[str, str]]) -> None:

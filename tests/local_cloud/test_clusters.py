@@ -73,7 +73,7 @@ def test_pod_security_admission_is_on(account: Any, bare: str) -> None:
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "Namespace", **namespace}))
     account.kubectl(bare, "apply", "-f", str(file))
     account.kubectl(bare, "-n", "strict", "wait", "--for=create", "serviceaccount/default", "--timeout=10s")
-    refused = account.run("kubectl", "--context", bare, "-n", "strict", "run", "x", "--image=x", "--privileged")
+    refused = account.ask(bare, "-n", "strict", "run", "x", "--image=x", "--privileged")
     assert "violates PodSecurity" in refused.stderr
 
 

@@ -264,7 +264,10 @@ def test_prometheus_accepts_the_rules_and_the_queries_of_the_dashboard(tmp_path:
 @pytest.mark.needs("promtool")
 def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> None:
     """`promtool test rules`: two hours of each case. What fires does not flap in the last quarter of an hour."""
-    _written(tmp_path / "rules.yaml", prometheus_rule_spec(*ARGUMENTS, "https://example.com/alerts.md"))
+    [group] = prometheus_rule_spec(*ARGUMENTS, "https://example.com/alerts.md")["groups"]
+    # A file for each alert: promtool evaluates every rule of a file in every minute of each of its cases.
+    for rule in group["rules"]:
+        _written(tmp_path / f"{rule['alert']}.rules.yaml", {"groups": [{**group, "rules": [rule]}]})
 
     def test(name: str, series: dict[str, str], expected: list[dict[str, Any]], times: list[int]) -> dict[str, Any]:
         query = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
@@ -277,17 +280,18 @@ def test_every_alert_fires_and_stays_silent_as_its_cases_say(tmp_path: Path) -> 
             ],
         }
 
-    tests = []
+    files = []
     for name, case in CASES.items():
         labels = {"alertname": name, "alertstate": "firing", "severity": LOUDNESS[name][0], **case.labels}
         shown = ",".join(f'{key}="{value}"' for key, value in labels.items())
         fired = [{"labels": f"ALERTS{{{shown}}}", "value": 1}]
-        tests += [
+        tests = [
             test(name, case.fires, fired, [*range(MINUTES - 15, MINUTES + 1)]),
             test(name, case.silent, [], [*range(15, MINUTES + 1, 15)]),
         ]
-    content = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
-    _promtool("test", "rules", _written(tmp_path / "tests.yaml", content))
+        content = {"rule_files": [f"{name}.rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+        files.append(_written(tmp_path / f"{name}.tests.yaml", content))
+    _promtool("test", "rules", *files)
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)

@@ -182,6 +182,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("pod-security-groups-standard-mode", ADDON, add_on("coredns", **STRICT), cni(ENABLE_POD_ENI="t")),
     ("security-group-policy-spares-coredns", SGP, selecting(groups=5, **SERVED), selecting(groups=6, **SERVED)),
     ("security-group-policy-spares-coredns", SGP, selecting(groups=1, **SERVED), selecting(groups=0, **SERVED)),
+    ("security-group-policy-spares-coredns", SGP, selecting(**SERVED), {"metadata": {}, "spec": SERVED}),
     *(
         (
             "security-group-policy-spares-coredns", SGP,

@@ -362,9 +362,9 @@ CLUSTER_BOUNDARIES: dict[str, tuple[list[Callable[[], ClusterFacts]], list[Calla
             ),
         ],
     ),
-    "kube-proxy uses iptables": (
-        [lambda: changed(kube_proxy_mode="")],
-        [lambda: changed(kube_proxy_mode="nftables"), lambda: changed(kube_proxy_mode="ipvs")],
+    "kube-proxy leaves the ClusterIP to the cache": (
+        [lambda: changed(kube_proxy_mode=""), lambda: changed(kube_proxy_mode="nftables")],
+        [lambda: changed(kube_proxy_mode="ipvs"), lambda: changed(kube_proxy_mode="userspace")],
     ),
     "CNI is in standard mode": (
         [lambda: with_cni("strict", pod_interfaces=False)],

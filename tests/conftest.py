@@ -10,6 +10,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import Phase, settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("house", deadline=None)
+# A mutant is judged by the same examples each time, and nobody looks at the smallest that fails.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
+settings.load_profile("house")
 
 from tests.programs import Programs
 

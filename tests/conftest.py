@@ -10,19 +10,24 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests import sharing
 from tests.programs import Programs
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A mutant is judged by the same examples each time, and nobody looks at the smallest that fails.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Provide programs; take SIGINT again in the background: the commands that tests interrupt would ignore it, too."""
     config.pluginmanager.register(Programs())
     config.pluginmanager.register(sharing)
-    # How long an example takes is the machine's affair.
-    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("any machine")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

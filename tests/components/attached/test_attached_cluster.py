@@ -329,7 +329,8 @@ def test_what_is_inside_is_reached_as_whoever_asks_aws(monkeypatch: pytest.Monke
 
 def test_what_another_stack_says_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what the cluster itself says by now; its kubeconfig is the way in."""
-    known = StackOutputs(**{key: f"its {key}" for key in [*OUTPUTS, "kubeconfig"]} | {"cluster_name": "shop"})
+    texts: dict[str, Any] = {key: f"its {key}" for key in [*OUTPUTS, "kubeconfig"]}
+    known = StackOutputs(**texts | {"cluster_name": "shop"})
     states = inside({"ENABLE_POD_ENI": "false"})
     made, told = attached(
         monkeypatch, CACHE_ONLY, states, known, vpc_cni=None, kube_proxy=None, kubernetes_version="1.34"
@@ -458,12 +459,13 @@ def test_the_outputs_of_another_stack_are_read_as_they_are(monkeypatch: pytest.M
     monkeypatch.setattr(pulumi.runtime, "invoke_async", answer)
     monkeypatch.setattr(pulumi, "StackReference", lambda stack: (stack, "reference"))
     read: list[Any] = []
+    texts: dict[str, Any] = {field.name: f"its {field.name}" for field in dataclasses.fields(StackOutputs)}
 
     def contract(reference: Any) -> StackOutputs:
         read.append(reference)
-        return StackOutputs(**{field.name: f"its {field.name}" for field in dataclasses.fields(StackOutputs)})
+        return StackOutputs(**texts)
 
     monkeypatch.setattr(StackOutputs, "read", contract)
     outputs = asyncio.run(_read_stack(PROD, FILE))
     assert read == [(PROD, "reference")]
-    assert vars(outputs) == {field.name: f"its {field.name}" for field in dataclasses.fields(StackOutputs)}
+    assert vars(outputs) == texts

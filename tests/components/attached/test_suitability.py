@@ -403,3 +403,29 @@ def test_an_older_version_that_somebody_asks_for_is_warned_of() -> None:
         "addonVersions.vpcCni: aws-node runs v1.23.1 and the add-on would be the older v1.22.3-eksbuild.1, which may "
         "not understand what the newer one has left on the nodes: pods there could lose their network."
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("ipvs", "in IPVS mode kube-proxy has the ClusterIP on an interface of its own, so the cache cannot have it"),
+        ("nftables", "in nftables mode nobody has tried what the cache's rules do to it"),
+        ("userspace", "nobody has tried the cache's rules with that"),
+    ],
+)
+def test_each_mode_of_kube_proxy_is_refused_for_its_own_reason(mode: str, why: str) -> None:
+    """As it is configured, and, once that is seen, as it runs."""
+    configured = dataclasses.replace(CLUSTER, kube_proxy=add_on("v1.35.3-eksbuild.29", mode=mode))
+    for found in (refusals(configured, None, CACHE), refusals(CLUSTER, running(STANDARD, mode), CACHE)):
+        assert [each.partition(", and there is no")[0] for each in found] == [f"kube-proxy is in {mode} mode: {why}"]
+    assert refusals(configured, running(STANDARD), CACHE) == []
+    assert refusals(dataclasses.replace(CLUSTER, kube_proxy=None), None, CACHE) == []
+
+
+def test_a_version_that_nobody_says_is_asked_for() -> None:
+    """Of a Kubernetes without a pinned one; then there is no version to compare either."""
+    cluster = dataclasses.replace(CLUSTER, kubernetes_version="1.99", vpc_cni=None)
+    for seen in (None, running(STANDARD)):
+        [found] = refusals(cluster, seen, TAKEOVER)
+        assert found.startswith("vpcCni.manage: aws-node is no EKS add-on yet, and for Kubernetes 1.99 no version is")
+    assert version_to_be(cluster, TAKEOVER) == ""

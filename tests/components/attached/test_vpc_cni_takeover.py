@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from components.attached.vpc_cni_takeover import (
     as_it_runs,
+    environment,
     overridden,
+    parsed,
     running_version,
     unknown_to_the_add_on,
     with_our_values,
@@ -173,3 +175,44 @@ def test_what_the_add_on_has_no_place_for_is_named() -> None:
 def test_the_version_that_runs_is_read_from_the_image(image: str, version: tuple[int, int, int] | None) -> None:
     """Of an image without one nothing is guessed."""
     assert running_version(pod(containers=[{"name": "aws-node", "image": image}])) == version
+
+
+def test_an_init_container_and_an_agent_keep_what_else_is_configured() -> None:
+    """Only what was set past the configuration is added to it."""
+    configured = {"init": {"image": "x", "env": {"A": "1"}}, "nodeAgent": {"enabled": "true"}}
+    runs = aws_node(
+        {}, init={"ENABLE_V6_EGRESS": "true"}, agent=["--metrics-bind-addr=:9000", "--enable-network-policy=false"]
+    )
+    assert as_it_runs(json.dumps(configured), runs) == {
+        "init": {"image": "x", "env": {"A": "1", "ENABLE_V6_EGRESS": "true"}},
+        "nodeAgent": {"enabled": "true", "metricsBindAddr": "9000"},
+    }
+
+
+def test_the_environment_of_a_container_is_its_own() -> None:
+    """By the container's name, of both kinds; what comes from a field has no value."""
+    runs = aws_node({"A": "1"}, init={"B": "2"})
+    assert environment(runs) == {"A": "1"}
+    assert environment(runs, "aws-vpc-cni-init") == {"B": "2"}
+    assert environment(runs, "another") == {}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "text", "null", "{}"])
+def test_a_configuration_that_is_no_map_is_empty(text: str) -> None:
+    """EKS would not have taken it."""
+    assert parsed(text) == {}
+
+
+def test_an_aws_node_without_a_container_of_that_name_has_no_version() -> None:
+    """Nor has one without an image."""
+    assert running_version(pod(containers=[{"name": "other", "image": "cni:v1.2.3"}])) is None
+    assert running_version(pod(containers=[{"name": "aws-node"}])) is None
+    assert running_version({}) is None
+
+
+@pytest.mark.parametrize(("resources", "named"), [({}, []), ({"requests": {"cpu": "25m"}}, []), ({"x": 1}, ["init"])])
+def test_resources_of_other_containers_have_no_place(resources: dict[str, Any], named: list[str]) -> None:
+    """Unless they are the chart's."""
+    runs = aws_node({})
+    runs["spec"]["template"]["spec"]["initContainers"] = [{"name": "aws-vpc-cni-init", "resources": resources}]
+    assert unknown_to_the_add_on(runs) == [f"resources of aws-vpc-cni-{each}" for each in named]

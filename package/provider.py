@@ -63,6 +63,7 @@ class PackageProvider(ComponentProvider):
             **schema,
             "displayName": "EKS node-local DNS",
             "description": self.project["description"],
+            "license": self.project["license"],
             "keywords": ["pulumi", "aws", "eks", "kubernetes", "dns", "kind/component", "category/network"],
             "types": {**schema["types"], **types.types},
         }

@@ -1,6 +1,7 @@
 """The pages that the Pulumi registry shows of the component package."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_a_page_begins_with_what_the_registry_reads(page: str) -> None:
             (each, each) for each in languages.split(",")
         ]
     assert text.count("{{% choosable") == text.count("{{% /choosable %}}")
+
+
+def test_the_page_of_installation_names_this_version() -> None:
+    """What it says to add is the release it belongs to, whose SDKs have the settings that the other page shows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "installation-configuration.md").read_text()
+    assert re.findall(r"/package@v(\S+)", page) == [project["version"]]
 
 
 def test_every_component_is_on_the_page() -> None:

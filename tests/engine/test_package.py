@@ -27,7 +27,7 @@ from tools.catalogue import PROGRAMS, GoProgram
 if TYPE_CHECKING:
     from conftest import BroughtUp
 
-pytestmark = [pytest.mark.engine, pytest.mark.needs("package-sdk"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("package-sdk", "tsc"), pytest.mark.timeout(500)]
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 CLUSTER = f"{PACKAGE}:index:Cluster"

@@ -133,7 +133,7 @@ EVERY_SETTING: dict[str, Any] = {
                 "successTtl": 21,
                 "denialCapacity": 3100,
                 "denialTtl": 3,
-                "prefetch": None,
+                "prefetch": {"enabled": False, "amount": 6, "durationSeconds": 93, "percentage": 23},
                 "serveStaleSeconds": 300,
             },
             "external": {

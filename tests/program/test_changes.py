@@ -231,7 +231,8 @@ CACHE: dict[str, Any] = {
         for zone in ("cluster", "reverse", "external")
         for key, value in {
             "successCapacity": 5000, "successTtl": 7, "denialCapacity": 5000, "denialTtl": 7, "serveStaleSeconds": 60,
-            "prefetch": None, "prefetch.amount": 7, "prefetch.durationSeconds": 50, "prefetch.percentage": 20,
+            "prefetch": None, "prefetch.enabled": False, "prefetch.amount": 7, "prefetch.durationSeconds": 50,
+            "prefetch.percentage": 20,
         }.items()
     },
 }  # fmt: skip

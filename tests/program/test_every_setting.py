@@ -37,6 +37,9 @@ WITHOUT_A_PLACE_BESIDE_OTHERS = {
     "network.existing": "the VPC is made here",
     "vpcCni.manage": "of a cluster made here all is managed",
     "nodeLocalDns.enabled": "without the cache its settings say nothing",
+    "nodeLocalDns.corefile.cluster.prefetch.enabled": "without prefetching its numbers say nothing",
+    "nodeLocalDns.corefile.external.prefetch.enabled": "without prefetching its numbers say nothing",
+    "nodeLocalDns.corefile.stubDomains.*.cache.prefetch.enabled": "without prefetching its numbers say nothing",
 }
 
 

@@ -77,9 +77,10 @@ def test_every_node_program_is_pinned_by_a_lock_with_checksums() -> None:
 
 def test_a_machine_without_npm_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the missing program and the remedy in one sentence."""
+    monkeypatch.setitem(PROGRAMS, "absent", NodeProgram(folder="typescript", purpose="compiling"))
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(MissingToolError, match=r"npm is missing, which installs tsc .* install Node.js"):
-        locate("tsc")
+    with pytest.raises(MissingToolError, match=r"npm is missing, which installs absent for compiling: install Node.js"):
+        locate("absent")
 
 
 def test_a_missing_compiler_is_said_in_one_sentence_with_the_remedy(

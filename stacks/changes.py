@@ -48,7 +48,7 @@ CHANGES: Mapping[str, str] = {
     "addonVersions": ADD_ON_RESTARTED,
     "tags": ALL_NODES_EXCHANGED,
 }
-"""By key; what is not here is as the key above it. `tests/program/test_changes.py` runs the program for each."""
+"""By key; what is not here is as the key above it. `tests/program/test_changes.py` holds them against the program."""
 
 
 def change(key: str) -> str:

@@ -7,7 +7,7 @@ with a token of the `aws` command, which does not, so it has to be told.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 _KEY = (
     "a key in a stack file would have to be written into the kubeconfig. Put it into a profile, or into the "
@@ -92,4 +92,4 @@ def _value(given: Any) -> Any:  # noqa: ANN401  # whatever a stack file has
 
 
 def _list(given: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401  # same
-    return [] if not given else list(given) if isinstance(given, list) else [given]
+    return [] if not given else list(cast("list[Mapping[str, Any]]", given)) if isinstance(given, list) else [given]

@@ -53,7 +53,7 @@ def as_identity(text: str, identity: AwsIdentity) -> str:
         return text
     config: dict[str, Any] = yaml.safe_load(text)
     for each in config["users"]:
-        asked = each["user"].get("exec") or {}
+        asked: dict[str, Any] = each["user"].get("exec") or {}
         if asked.get("command") == "aws" and "get-token" in asked.get("args", ()):
             asked["args"] = [*identity.options, *asked["args"], *identity.token_options]
     return json.dumps(config)

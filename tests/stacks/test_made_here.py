@@ -6,6 +6,7 @@ import pulumi
 import pytest
 
 from components.cluster import eks_cluster, network
+from components.running_cluster.aws_identity import AwsIdentity
 from stacks import made_here as module
 from stacks.made_here import made_here
 from stacks.settings import Settings
@@ -22,6 +23,9 @@ SETTINGS = Settings.model_validate(
         "tags": {"team": "platform"},
     }
 )
+
+
+WHO = AwsIdentity(profile="shop")
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 def test_every_setting_is_handed_on(made: list[tuple[Any, ...]]) -> None:
     """To the network and to the cluster in it, both under one name."""
-    made_here(SETTINGS, "eu-central-1")
+    made_here(SETTINGS, "eu-central-1", WHO)
     assert made == [
         (
             "network",
@@ -72,6 +76,7 @@ def test_every_setting_is_handed_on(made: list[tuple[Any, ...]]) -> None:
                 public_subnet_ids="public",  # type: ignore[arg-type]
                 region="eu-central-1",
                 tags={"team": "platform"},
+                identity=WHO,
             ),
             None,
         ),
@@ -82,7 +87,7 @@ def test_a_name_a_prefix_and_options_are_taken(made: list[tuple[Any, ...]]) -> N
     """The name is the cluster's in EKS; the prefix begins the resources' names."""
     options = pulumi.ResourceOptions()
     named = Settings.model_validate({"cluster": {"name": "shop-dev"}})
-    made_here(named, "eu-central-1", "own-", options)
+    made_here(named, "eu-central-1", WHO, "own-", options)
     assert [each[0] for each in made] == ["own-network", "own-cluster"]
     assert {each[1].cluster_name for each in made} == {"shop-dev"}
     assert all(each[2] is options for each in made)

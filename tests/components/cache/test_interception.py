@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def here(command: list[str], directory: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(directory: Path, pause: float = 4, **files: str) -> Iterator[subprocess.Popen[str]]:
+def running(directory: Path, pause: float = 4, **files: Any) -> Iterator[subprocess.Popen[str]]:
     """Run the program that keeps the rules, with an iptables that does as the files tell it; see iptables.sh.
 
     `pause` are the seconds between two looks at the rules.

@@ -64,7 +64,7 @@ class Version(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b'{"major": "1"}')
 
-    def log_message(self, *_said: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         """Keep quiet."""
 
 

@@ -330,7 +330,7 @@ def test_what_is_inside_is_reached_as_whoever_asks_aws(monkeypatch: pytest.Monke
 def test_what_another_stack_says_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what the cluster itself says by now; its kubeconfig is the way in."""
     texts: dict[str, Any] = {key: f"its {key}" for key in [*OUTPUTS, "kubeconfig"]}
-    known = StackOutputs(**(texts | {"cluster_name": "shop"}))
+    known = StackOutputs(**{**texts, "cluster_name": "shop"})
     states = inside({"ENABLE_POD_ENI": "false"})
     made, told = attached(
         monkeypatch, CACHE_ONLY, states, known, vpc_cni=None, kube_proxy=None, kubernetes_version="1.34"

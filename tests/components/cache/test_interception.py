@@ -118,7 +118,7 @@ def test_rules_are_written_where_kubernetes_has_its_own(
     tmp_path: Path, nft: str, legacy: str, tables: str, kind: str
 ) -> None:
     """The backend is the one with Kubernetes' chains in its mangle table, and nft where both have them or none."""
-    files = {"saved-nft": nft, "saved-legacy": legacy, "ip_tables_names": tables}
+    files: dict[str, Any] = {"saved-nft": nft, "saved-legacy": legacy, "ip_tables_names": tables}
     with running(tmp_path, **files):
         assert f"kube-proxy's rules are in iptables-{kind}\n" in (tmp_path / "log").read_text()
         there(tmp_path / "wrote", f"iptables-{kind}-restore")
@@ -175,7 +175,8 @@ UPSTREAMS = '-A OUTPUT -m comment --comment "NodeLocal DNS Cache: skip conntrack
 
 def test_rules_are_those_of_the_set_and_nobody_elses_are_touched(tmp_path: Path) -> None:
     """What this product or node-cache wrote before is replaced; what only looks like it stays."""
-    with running(tmp_path, **{"rules-raw": f"{OTHERS}\n{UPSTREAMS}\n", "rules-nat": f"{UPSTREAMS}\n"}):
+    files: dict[str, Any] = {"rules-raw": f"{OTHERS}\n{UPSTREAMS}\n", "rules-nat": f"{UPSTREAMS}\n"}
+    with running(tmp_path, **files):
         found = rules(tmp_path)
         assert [each for each in found if "node-local-dns -j" not in each] == [f"raw {OTHERS}"]
         assert len(found) == 1 + 17

@@ -62,6 +62,8 @@ TAKEN: list[dict[str, Any]] = [
     # nodes for pods with security groups
     _types("m6i.large"),
     _types("i3.metal"),
+    _types("t3.large", "m6i.large"),
+    {"nodeGroups": {"a": {"instanceTypes": ["t3.large"]}, "b": {"instanceTypes": ["m7g.large"]}}},
     {**_types("t3.large"), "vpcCni": {"podEni": False}},
     # add-ons' versions
     *(_vpc_cni(each) for each in ("1.12.1", "1.12.2", "1.13.0", "2.0.0")),
@@ -128,8 +130,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         for each in ("169.254.16.0", "169.254.31.255")
     ),
     *(
-        (_types("m6i.large", each), f"nodeGroups.a.instanceTypes: {each} cannot carry branch network interfaces")
+        (_types(each), f"nodeGroups.a.instanceTypes: {each} cannot carry branch network interfaces")
         for each in ("t3.large", "i3.large", "p3.2xlarge")
+    ),
+    (
+        {"nodeGroups": {"a": {"instanceTypes": ["t3.large"]}, "b": {"instanceTypes": ["t4g.large"]}}},
+        "nodeGroups.a.instanceTypes, nodeGroups.b.instanceTypes: t3.large, t4g.large cannot carry",
     ),
     *((_vpc_cni(each), f"addonVersions.vpcCni v{each}-eksbuild.1 does not know") for each in ("1.12.0", "0.13.9")),
     ({**MANAGED, **_vpc_cni("1.12.0")}, "addonVersions.vpcCni v1.12.0-eksbuild.1 does not know"),

@@ -216,7 +216,7 @@ def test_the_kubeconfig_names_the_region(recordings: "Recordings", run: str) -> 
     outputs = recordings[run].outputs
     [user] = json.loads(outputs["kubeconfig"])["users"]
     asked = ["--region", "eu-central-1", "eks", "get-token", "--cluster-name", outputs["clusterName"]]
-    assert user["user"]["exec"]["args"] == asked
+    assert user["user"]["exec"]["args"] == [*asked, "--output", "json"]
     [cluster] = json.loads(outputs["kubeconfig"])["clusters"]
     assert cluster["cluster"]["server"] == outputs["clusterEndpoint"]
     assert cluster["cluster"]["certificate-authority-data"] == outputs["clusterCertificateAuthority"]
@@ -400,7 +400,8 @@ def test_a_cluster_by_name_is_told_as_aws_describes_it(recordings: "Recordings")
     assert outputs["oidcProviderArn"] == "arn:aws:iam::1:oidc-provider/oidc.shop"
     [user] = json.loads(outputs["kubeconfig"])["users"]
     assert user["user"]["exec"]["command"] == "aws"
-    assert user["user"]["exec"]["args"] == ["--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop"]
+    asked = ["--region", "eu-central-1", "eks", "get-token", "--cluster-name", "shop", "--output", "json"]
+    assert user["user"]["exec"]["args"] == asked
     assert user["user"].keys() == {"exec"}
     provider = recordings["a cluster that exists"].one("pulumi:providers:kubernetes").inputs
     assert (provider["kubeconfig"], provider["clusterIdentifier"]) == (outputs["kubeconfig"], "shop")

@@ -165,10 +165,10 @@ def test_every_container_has_what_it_needs(interception: str, lock: list[str]) -
 
 @pytest.mark.parametrize(
     ("interception", "rolling"),
-    [("socket", {"maxSurge": 1, "maxUnavailable": 0}), ("upstream", {"maxUnavailable": "10%"})],
+    [("socket", {"maxSurge": "10%", "maxUnavailable": 0}), ("upstream", {"maxUnavailable": "10%"})],
 )
 def test_an_update_goes_from_node_to_node(interception: str, rolling: dict[str, Any]) -> None:
-    """The new cache comes before the old one goes where both can share a node; else a tenth of the nodes at a time."""
+    """A tenth of the nodes at a time; the new cache comes before the old one goes where both can share a node."""
     settings = NodeLocalDnsSettings.model_validate({"interception": interception})
     spec = manifests(settings, **ADDRESSES)["daemonSet"]["spec"]
     assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}

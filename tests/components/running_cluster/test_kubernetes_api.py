@@ -278,10 +278,15 @@ def test_a_stacks_kubeconfig_is_asked_of_pulumi(monkeypatch: pytest.MonkeyPatch,
     """Of the stack that was named, secrets and all; a context and a number of connections go on to it."""
     (tmp_path / "kubeconfig").write_text(CONTEXTS)
     program = tmp_path / "pulumi"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ncat {tmp_path}/kubeconfig\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "$1" = config ] && exit 1\ncat {tmp_path}/kubeconfig\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     api = KubernetesApi.from_stack("prod", "y", connections=11)
-    assert (tmp_path / "asked").read_text() == "stack output kubeconfig --show-secrets --stack prod\n"
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "stack output kubeconfig --show-secrets --stack prod",
+        "config --json --stack prod",
+    ]
     assert api.user == {"token": "two"}
     assert api.client.configuration.connection_pool_maxsize == 11

@@ -409,7 +409,6 @@ def test_an_older_version_that_somebody_asks_for_is_warned_of() -> None:
     ("mode", "why"),
     [
         ("ipvs", "in IPVS mode kube-proxy has the ClusterIP on an interface of its own, so the cache cannot have it"),
-        ("nftables", "in nftables mode nobody has tried what the cache's rules do to it"),
         ("userspace", "nobody has tried the cache's rules with that"),
     ],
 )

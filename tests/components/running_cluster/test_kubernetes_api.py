@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import yaml
 
 from components.running_cluster.kubernetes_api import KubernetesApi, KubernetesApiError
 
@@ -276,12 +277,16 @@ def test_what_is_no_kubeconfig_is_told_as_one(text: str) -> None:
 
 def test_a_stacks_kubeconfig_is_asked_of_pulumi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of the stack that was named, secrets and all; a context and a number of connections go on to it."""
-    (tmp_path / "kubeconfig").write_text(CONTEXTS)
+    (tmp_path / "kubeconfig").write_text(json.dumps(yaml.safe_load(CONTEXTS)))
     program = tmp_path / "pulumi"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\ncat {tmp_path}/kubeconfig\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "$1" = stack ] || exit 255\ncat {tmp_path}/kubeconfig\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     api = KubernetesApi.from_stack("prod", "y", connections=11)
-    assert (tmp_path / "asked").read_text() == "stack output kubeconfig --show-secrets --stack prod\n"
+    assert (tmp_path / "asked").read_text() == (
+        "stack output kubeconfig --show-secrets --stack prod\nconfig --json --stack prod\n"
+    )
     assert api.user == {"token": "two"}
     assert api.client.configuration.connection_pool_maxsize == 11

@@ -22,6 +22,7 @@ from components.cache.interception import Interception
 from components.cache.node_local_dns import NodeLocalDnsSettings, manifests
 from components.cluster import addon_configuration
 from lab import __main__, kubelet, namespaces, node, scenarios, vpc_cni
+from tests.waiting import eventually
 from tools import locate
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -356,6 +357,8 @@ def test_scenario_costs_what_is_claimed_with_the_node_cache_of_the_environment(
 
     def started(pod: kubelet.Pod, ready_seconds: float = kubelet.BUSY_SECONDS) -> None:
         start(pod, ready_seconds)
+        # Beside another cache it is ready before it has said a word.
+        eventually(pod.containers[0].log.read_text)
         ran.append(pod.containers[0].log.read_text())
 
     monkeypatch.setattr(kubelet.Pod, "start", started)

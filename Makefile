@@ -55,7 +55,8 @@ unit: setup ## The tests without a cluster and without namespaces
 
 .PHONY: test
 test: setup tools ## Every test
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not engine and not lab"
+	@$(PYTHON) -m pytest -m "engine or lab"
 
 .PHONY: mutants
 mutants: setup ## Change the code and see whether a unit test notices: ROOM=components/cluster SAMPLE=100 SEED=1

@@ -88,5 +88,5 @@ def test_a_project_of_another_name_says_how_to_rename_its_settings(tmp_path: Pat
     assert "the project is called acme" in said
     subprocess.run(["bash", "-c", said[said.index("perl") :]], check=True, cwd=made.directory)
     preview = made.preview()
-    assert preview.errors == []
+    assert preview.errors == ()
     assert any(each.name == "node-local-dns" for each in preview.changes)
